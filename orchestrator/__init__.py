@@ -1,0 +1,1 @@
+"""Sweeps on Ray: a sweep file in, committed runs in a store out."""

@@ -1,0 +1,73 @@
+"""Small language-model trainings: one `RunSpec` in, one `RunRecord` out.
+
+Importing this package gives the plain-data vocabulary from the standard library alone; torch is imported by `train`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from trainer.counting import (
+    FLOPS_RULES,
+    PARAM_CONVENTIONS,
+    FlopsRule,
+    ParamConvention,
+    ParamCounts,
+    count_params,
+    flops_per_token,
+)
+from trainer.errors import CheckpointError, CorpusError, SpecError, TrainerError
+from trainer.record import CurvePoint, Numerics, RunRecord
+from trainer.spec import (
+    RECIPE_VERSION,
+    AdamW,
+    Data,
+    Parametrization,
+    RunSpec,
+    Schedule,
+    Transformer,
+    from_dict,
+    run_id,
+    significant,
+    to_dict,
+)
+
+if TYPE_CHECKING:
+    from trainer.execution import Execution
+
+
+def train(spec: RunSpec, execution: Execution) -> RunRecord:
+    """Train and evaluate one run; see `trainer.training.train`."""
+    from trainer.training import train as train_with_torch
+
+    return train_with_torch(spec, execution)
+
+
+__all__ = [
+    "FLOPS_RULES",
+    "PARAM_CONVENTIONS",
+    "RECIPE_VERSION",
+    "AdamW",
+    "CheckpointError",
+    "CorpusError",
+    "CurvePoint",
+    "Data",
+    "FlopsRule",
+    "Numerics",
+    "ParamConvention",
+    "ParamCounts",
+    "Parametrization",
+    "RunRecord",
+    "RunSpec",
+    "Schedule",
+    "SpecError",
+    "TrainerError",
+    "Transformer",
+    "count_params",
+    "flops_per_token",
+    "from_dict",
+    "run_id",
+    "significant",
+    "to_dict",
+    "train",
+]

@@ -1,0 +1,51 @@
+"""How and where a run is executed: nothing here may change its result beyond what `Numerics` names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+
+class Interrupted(Exception):
+    """The run was asked to stop before its end; its checkpoint, if it has a folder for one, is written."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """Where a run is, given to `Execution.on_progress` about once a second.
+
+    Attributes:
+        step: Optimiser steps done.
+        steps: Optimiser steps of the whole run.
+        train_loss: Smoothed training loss, nats per token.
+    """
+
+    step: int
+    steps: int
+    train_loss: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Execution:
+    """Where one run is executed.
+
+    Attributes:
+        corpus: Folder of the corpus snapshot that the spec names by hash.
+        checkpoints: Folder for this run's checkpoints; None keeps none.
+        checkpoint_seconds: Wall time between checkpoints.
+        threads: Torch threads of this process.
+        device: `cpu` or `cuda`.
+        micro_batch: Windows per forward pass; None takes the whole batch.
+        should_stop: Polled about once a second; true ends the run by `Interrupted` after a checkpoint.
+        on_progress: Called about once a second.
+    """
+
+    corpus: Path
+    checkpoints: Path | None = None
+    checkpoint_seconds: float = 60.0
+    threads: int = 1
+    device: str = "cpu"
+    micro_batch: int | None = None
+    should_stop: Callable[[], bool] = lambda: False
+    on_progress: Callable[[Progress], None] = lambda progress: None

@@ -1,0 +1,81 @@
+"""What a training run gives back, as plain data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class CurvePoint:
+    """One entry of the training curve, recorded at log-spaced steps.
+
+    Attributes:
+        tokens: Training tokens seen.
+        train_loss: Smoothed training loss in nats per token.
+        lr: Learning rate of the hidden matrices at that step, at base width.
+    """
+
+    tokens: int
+    train_loss: float
+    lr: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Numerics:
+    """What results depend on beside the spec: runs with equal signatures must agree bit for bit.
+
+    Attributes:
+        device: Kind of device and its name.
+        torch: Version of torch.
+        threads: Threads of one process.
+        micro_batch: Windows per forward pass.
+        compiled: Whether torch.compile made the step.
+    """
+
+    device: str
+    torch: str
+    threads: int
+    micro_batch: int
+    compiled: bool = False
+
+    @property
+    def signature(self) -> str:
+        """One line that equals another's only where the numerics are the same."""
+        compiled = "compiled" if self.compiled else "eager"
+        return f"{self.device} torch={self.torch} threads={self.threads} micro={self.micro_batch} {compiled}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """The result of one run.
+
+    Attributes:
+        status: `ok`, or `diverged` when the training loss was not finite or stayed above its start.
+        tokens: Training tokens seen; the spec's D for a run that is `ok`.
+        loss: Held-out loss at D, nats per token; None for a diverged run.
+        loss_se: Its standard error, clustered by held-out document.
+        bpb: Held-out loss in bits per byte.
+        heldout_tokens: Tokens that were evaluated.
+        curve: Training curve.
+        unique_tokens: Distinct training tokens available to the run.
+        seconds: Wall time of training and evaluation in this attempt.
+        evaluation_seconds: Share of `seconds` that the evaluation took.
+        resumed_at_step: Step of the checkpoint that this attempt started from, 0 for none.
+        numerics: What the result depends on beside the spec.
+        reason: Why a run counts as diverged.
+    """
+
+    status: Literal["ok", "diverged"]
+    tokens: int
+    loss: float | None
+    loss_se: float | None
+    bpb: float | None
+    heldout_tokens: int
+    curve: tuple[CurvePoint, ...]
+    unique_tokens: int
+    seconds: float
+    evaluation_seconds: float
+    resumed_at_step: int
+    numerics: Numerics
+    reason: str | None = None

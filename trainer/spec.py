@@ -1,0 +1,218 @@
+"""What a training run is, as plain data: everything that decides its result, and nothing else.
+
+A `RunSpec` holds no path, no device and no worker: those are `Execution`, and equal specs must give equal
+losses wherever they run (bit for bit under equal numerics signatures).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from trainer.errors import SpecError
+
+RECIPE_VERSION = 1
+"""Bumped whenever a change of the trainer changes the losses of an unchanged spec."""
+
+Activation = Literal["gelu", "swiglu"]
+Precision = Literal["fp32", "bf16"]
+ScheduleKind = Literal["linear", "cosine", "wsd"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transformer:
+    """Shape of a decoder-only transformer: pre-norm, RMSNorm without gains, rotary positions, no biases.
+
+    Attributes:
+        layers: Number of blocks L.
+        width: Residual width d.
+        heads: Attention heads; must divide `width`, with an even head size (rotary pairs).
+        ffn_width: Hidden width of the feed-forward part (for SwiGLU: of each of its two branches).
+        vocab: Number of token ids V.
+        context: Tokens per window T.
+        activation: Feed-forward non-linearity.
+        tied_head: Whether the head is the embedding matrix.
+    """
+
+    layers: int
+    width: int
+    heads: int
+    ffn_width: int
+    vocab: int
+    context: int
+    activation: Activation = "gelu"
+    tied_head: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("layers", "width", "heads", "ffn_width", "vocab", "context"):
+            if getattr(self, name) < 1:
+                raise SpecError(f"{name} is {getattr(self, name)}; expected at least 1. Choose a larger {name}.")
+        if self.width % self.heads or (self.width // self.heads) % 2:
+            raise SpecError(
+                f"width {self.width} with {self.heads} heads gives a head size of {self.width / self.heads:g}; "
+                "expected an even whole number. Choose a width that is a multiple of twice the heads."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """Which tokens a run trains and is evaluated on.
+
+    Attributes:
+        corpus: Content hash of the corpus snapshot (see `trainer.corpus`).
+        heldout_tokens: Tokens of the held-out set that the final evaluation reads, strided over all held-out documents.
+    """
+
+    corpus: str
+    heldout_tokens: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdamW:
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019), its rates per group of parameters.
+
+    Attributes:
+        learning_rate: Peak rate of the hidden matrices at the parametrisation's base width.
+        embedding_multiplier: Rate of the embedding, over `learning_rate`.
+        head_multiplier: Rate of the head, over `learning_rate`.
+        beta1: Decay of the first moment, per step.
+        beta2: Decay of the second moment, per step.
+        epsilon: Added to the root of the second moment.
+        weight_decay: Decay per step, over the current learning rate of the group.
+        clip_norm: Largest global gradient norm; None switches clipping off.
+    """
+
+    learning_rate: float
+    embedding_multiplier: float = 1.0
+    head_multiplier: float = 1.0
+    beta1: float = 0.9
+    beta2: float = 0.99
+    epsilon: float = 1e-9
+    weight_decay: float = 0.0
+    clip_norm: float | None = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """Learning-rate factor over a run's steps: warm-up from zero, then decay that ends at exactly the last step.
+
+    Attributes:
+        kind: `linear` and `cosine` decay from the end of warm-up on, `wsd` stays at the peak until the last
+            `decay_steps`.
+        warmup_steps: Steps of linear warm-up.
+        decay_steps: Steps of the final decay; only `wsd` may have fewer than all that remain.
+        final_fraction: Factor that the decay ends at.
+    """
+
+    kind: ScheduleKind = "linear"
+    warmup_steps: int
+    decay_steps: int
+    final_fraction: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parametrization:
+    """How initialisation and rates follow width.
+
+    `mup`: maximal update for Adam (Yang et al. 2022, arXiv:2203.03466): rate of hidden matrices and head x base_width / width,
+    embedding rate constant. `standard`: the same rates at every width.
+    """
+
+    kind: Literal["mup", "standard"] = "mup"
+    base_width: int = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSpec:
+    """One training run.
+
+    Attributes:
+        model: Shape of the network.
+        data: The corpus and its evaluation.
+        steps: Optimiser steps; the run sees exactly `tokens` = steps x batch_contexts x context tokens.
+        batch_contexts: Windows per step, over the whole global batch.
+        optimizer: Update rule.
+        schedule: Learning rate over steps; ends at `steps`.
+        parametrization: Width rule.
+        precision: Arithmetic of the matrix products.
+        seed: Decides initialisation and the order of the data.
+        recipe: Version of the trainer's numerics.
+    """
+
+    model: Transformer
+    data: Data
+    steps: int
+    batch_contexts: int
+    optimizer: AdamW
+    schedule: Schedule
+    parametrization: Parametrization = field(default_factory=Parametrization)
+    precision: Precision = "fp32"
+    seed: int = 0
+    recipe: int = RECIPE_VERSION
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.batch_contexts < 1:
+            raise SpecError(
+                f"{self.steps} steps of {self.batch_contexts} windows; expected at least one of each. "
+                "Use a larger budget or a smaller batch."
+            )
+        if self.schedule.warmup_steps + self.schedule.decay_steps > self.steps:
+            raise SpecError(
+                f"warm-up of {self.schedule.warmup_steps} and decay of {self.schedule.decay_steps} steps do not fit into "
+                f"{self.steps} steps. Shorten one of them."
+            )
+
+    @property
+    def batch_tokens(self) -> int:
+        """Tokens per optimiser step."""
+        return self.batch_contexts * self.model.context
+
+    @property
+    def tokens(self) -> int:
+        """Training tokens D."""
+        return self.steps * self.batch_tokens
+
+
+def to_dict(spec: RunSpec) -> dict[str, Any]:
+    """The spec as JSON-ready nested dictionaries."""
+    return dataclasses.asdict(spec)
+
+
+def from_dict(values: dict[str, Any]) -> RunSpec:
+    """Inverse of `to_dict`.
+
+    Raises:
+        SpecError: A part or field is missing or unknown, or a value is out of range.
+    """
+    parts: dict[str, type] = {
+        "model": Transformer, "data": Data, "optimizer": AdamW, "schedule": Schedule, "parametrization": Parametrization,
+    }  # fmt: skip
+    try:
+        return RunSpec(**{key: parts[key](**value) if key in parts else value for key, value in values.items()})
+    except TypeError as error:
+        raise SpecError(f"not a run spec: {error}. Use the JSON that `isoflop plan --json` or a commit holds.") from None
+
+
+def run_id(spec: RunSpec) -> str:
+    """Identity of a run: 16 hexadecimal digits of the SHA-256 of its canonical JSON.
+
+    Canonical JSON has sorted keys, no spaces, and floats in Python's shortest round-trip form, so that the
+    identity is the same on every machine and Python version.
+    """
+    text = json.dumps(to_dict(spec), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def significant(value: float, digits: int = 6) -> float:
+    """`value` to a number of significant decimal digits.
+
+    Values from a power rule pass through here before they enter a spec: C libraries differ in the last bit of `pow`, and
+    the identity of a run must not.
+    """
+    if value == 0 or not math.isfinite(value):
+        return value
+    return float(f"{value:.{digits - 1}e}")
