@@ -118,7 +118,7 @@ def run_row(
     Args:
         proposal: Its proposal, whose `row` holds what is known before the run.
         commit: Its commit, if any; its `row` holds the results.
-        attempts: Its attempts that ended without a result, in order.
+        attempts: Its attempts that ended without a result, in order; one of status `pending` is a request for a retry.
         running: Whether an attempt is under way.
 
     Returns:
@@ -127,7 +127,7 @@ def run_row(
     failed = list(attempts)
     row = {column.name: proposal["row"].get(column.name) for column in RUN_COLUMNS}
     row["flops_spent"] = float(sum(attempt.get("flops_spent", 0.0) for attempt in failed))
-    row["attempts"] = len(failed) + (commit is not None or running)
+    row["attempts"] = sum(attempt["status"] != "pending" for attempt in failed) + (commit is not None or running)
     if commit is not None:
         spent = row["flops_spent"] + commit["row"].get("flops_spent", 0.0)
         row.update({name: value for name, value in commit["row"].items() if name in row})

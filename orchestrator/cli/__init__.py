@@ -1,0 +1,46 @@
+"""The command line. Each verb imports what it needs when it is called, so that `--help` and the readers start at once."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+
+from orchestrator.errors import OrchestratorError
+
+app = typer.Typer(
+    name="isoflop",
+    help="Scaling-law sweeps: many small training runs, the laws fitted to them, and the size and data of the big one.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def main() -> None:
+    """Entry point of `isoflop`: errors that a user can cause are one message, never a traceback."""
+    from orchestrator.version import refuse_shadowed_packages
+
+    try:
+        refuse_shadowed_packages()
+        from orchestrator.cli import clusters, fits, sweeps  # noqa: F401 - they register their verbs
+
+        app()
+    except OrchestratorError as error:
+        _fail(str(error), error.exit_code)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except KeyboardInterrupt:
+        _fail("interrupted", 130)
+    except Exception as error:
+        if type(error).__module__.split(".")[0] in ("analysis", "trainer"):
+            _fail(str(error), 1)
+        raise
+
+
+def _fail(message: str, code: int) -> None:
+    typer.secho(f"error: {message}", err=True, fg=typer.colors.RED if sys.stderr.isatty() else None)
+    sys.exit(code)

@@ -1,0 +1,107 @@
+"""How a plan is shown."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from analysis import notation
+from orchestrator.planning import Plan
+from trainer import to_dict
+
+CONVENTIONS = {"blocks+head": "blocks + head", "blocks": "blocks", "total": "all parameters"}
+
+
+def show(made: Plan) -> None:
+    """Print every curve and point, the totals, and what was left out."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    console.print(headline(made))
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("budget", "N", "shape", "D", "D/N", "steps", "batch", "FLOPs", "lr", "seeds", "each"):
+        table.add_column(name, justify="left" if name == "shape" else "right", no_wrap=True)
+    previous = None
+    for group in _by_point(made):
+        point = group[0]
+        spec, shape = point.spec, point.spec.model
+        table.add_row(
+            notation.flops(point.budget) if point.curve != previous else "",
+            notation.count(point.params),
+            f"{shape.layers} x {shape.width}" + (f", {shape.heads} heads" if shape.heads > 1 else ""),
+            notation.count(spec.tokens),
+            f"{spec.tokens / point.params:.1f}",
+            f"{spec.steps:,}",
+            f"{spec.batch_tokens:,}",
+            f"{point.flops:.4g}",
+            f"{spec.optimizer.learning_rate:.2g}",
+            str(len(group)),
+            notation.duration(point.seconds),
+        )
+        previous = point.curve
+    console.print(table)
+    for drop in made.dropped:
+        console.print(f"dropped: {notation.flops(drop.budget)} x {notation.count(drop.params)} -> {drop.reason}")
+    about = "" if made.corpus.exact else "about "
+    console.print(
+        f"total {len(made.points)} runs, {notation.flops(made.flops)} FLOPs, {about}{notation.duration(made.seconds)} of one worker "
+        f"(first guess); text: {about}{notation.count(made.corpus.train_tokens)} training tokens. Nothing was spent."
+    )
+
+
+def headline(made: Plan) -> str:
+    """One line about the sweep."""
+    budgets = " ".join(notation.flops(flops) for flops in sorted({point.budget for point in made.points}))
+    return (
+        f"sweep {made.sweep.name}   {len(made.points)} runs   budgets {budgets} FLOPs ({made.sweep.counting.flops})   "
+        f"N counts {CONVENTIONS[made.sweep.counting.params]}"
+    )
+
+
+def announce(made: Plan, workers: int, store: str) -> None:
+    """Say what will be spent, before it is spent."""
+    print(headline(made))
+    print(
+        f"will spend {notation.flops(made.flops)} FLOPs, about {notation.duration(made.seconds / workers)} on {workers} workers   "
+        f"store {store}   (repeat the command to resume)"
+    )
+    for drop in made.dropped:
+        print(f"dropped: {notation.flops(drop.budget)} x {notation.count(drop.params)} -> {drop.reason}")
+
+
+def document(made: Plan) -> dict[str, Any]:
+    """The plan as one JSON document."""
+    return {
+        "sweep": made.sweep.name,
+        "hash": made.sweep.content_hash,
+        "flops": made.flops,
+        "seconds": made.seconds,
+        "train_tokens": made.corpus.train_tokens,
+        "corpus_is_exact": made.corpus.exact,
+        "points": [
+            {
+                "run_id": point.run_id if made.corpus.exact else None,
+                "curve": point.curve,
+                "budget": point.budget,
+                "params": point.params,
+                "tokens": point.spec.tokens,
+                "steps": point.spec.steps,
+                "flops": point.flops,
+                "seconds": point.seconds,
+                "seed": point.spec.seed,
+                "spec": to_dict(point.spec),
+            }
+            for point in made.points
+        ],
+        "dropped": [{"budget": drop.budget, "params": drop.params, "reason": drop.reason} for drop in made.dropped],
+    }
+
+
+def _by_point(made: Plan) -> list[list[Any]]:
+    """Runs that differ in their seed alone, together."""
+    groups: dict[str, list[Any]] = {}
+    for point in made.points:
+        key = json.dumps({**to_dict(point.spec), "seed": 0, "curve": point.curve}, sort_keys=True)
+        groups.setdefault(key, []).append(point)
+    return list(groups.values())

@@ -1,0 +1,44 @@
+"""Attempts in the driver's own process, one after another: for a debugger, for tests, and for the smallest machines."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from orchestrator.errors import CapacityError
+from orchestrator.execution.task import Outcome, Task
+from orchestrator.execution.worker import execute
+from orchestrator.sweep import Resources
+
+
+class InlineLauncher:
+    """A `Launcher` without any other process."""
+
+    def __init__(self, resources: Resources) -> None:
+        if resources.gpus:
+            from trainer.devices import gpu_count
+
+            if gpu_count() == 0:
+                raise CapacityError(
+                    f"runs ask for {resources.gpus:g} GPU; torch sees none on this machine. "
+                    "Set resources.gpus: 0, or start on a machine with a CUDA build of torch and a GPU."
+                )
+        self._queue: deque[Task] = deque()
+
+    def slots(self) -> int:
+        """One."""
+        return 1
+
+    def submit(self, task: Task) -> None:
+        """Queue a task; `wait` executes it."""
+        self._queue.append(task)
+
+    def wait(self, timeout: float) -> list[Outcome]:  # noqa: ARG002 - a task takes as long as it takes
+        """Execute the oldest task."""
+        return [execute(self._queue.popleft())] if self._queue else []
+
+    def kill(self, run_id: str) -> None:
+        """Forget a queued task; one that is executing is this very process."""
+        self._queue = deque(task for task in self._queue if task.run_id != run_id)
+
+    def close(self) -> None:
+        """Nothing to let go of."""

@@ -1,0 +1,75 @@
+"""What the driver hands to a worker and what comes back: plain data, so that any launcher can carry it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Ending = Literal["ok", "diverged", "oom", "error", "lost", "killed", "preempted", "stopped", "refused"]
+"""How an attempt ended.
+
+`ok` and `diverged` are committed. `oom`: device memory. `error`: an exception. `lost`: node gone. `killed`: the worker process died.
+`preempted`: SIGTERM. `stopped`: we asked. `refused`: the worker cannot serve this store (does not see it, or runs another version).
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """One attempt at a run.
+
+    Attributes:
+        run_id: The run.
+        attempt: Number of the attempt, from 0.
+        spec: `trainer.to_dict` of its spec.
+        row: What the results table says of it already.
+        store: Location of the store.
+        nonce: The store's nonce; a worker that reads another one does not see our store.
+        version: The driver's version of the code.
+        corpus: Name of the corpus folder in the store.
+        threads: Threads of the run.
+        gpus: GPUs reserved, which may be a fraction.
+        checkpoint_seconds: Wall time between checkpoints.
+        micro_batch: Windows per forward pass, None for the whole batch.
+        stop_request: Name of the request that ends the attempt after a checkpoint.
+        memory: Bytes of host memory to reserve, None for none.
+    """
+
+    run_id: str
+    attempt: int
+    spec: dict[str, Any]
+    row: dict[str, Any]
+    store: str
+    nonce: str
+    version: str
+    corpus: str
+    threads: int
+    gpus: float
+    checkpoint_seconds: float
+    micro_batch: int | None
+    stop_request: str
+    memory: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How one attempt ended.
+
+    Attributes:
+        run_id: The run.
+        attempt: Number of the attempt.
+        ending: How it ended.
+        reason: One line, None for `ok`.
+        traceback: For an `error`, without the values of locals.
+        seconds: Wall time of the attempt, as far as known.
+        flops_spent: Training FLOPs done in this attempt, as far as known.
+        notes: Anything the driver should log, such as a second copy whose numbers differ.
+    """
+
+    run_id: str
+    attempt: int
+    ending: Ending
+    reason: str | None = None
+    traceback: str | None = None
+    seconds: float = 0.0
+    flops_spent: float = 0.0
+    notes: tuple[str, ...] = field(default=())

@@ -1,0 +1,198 @@
+"""`run`: everything around the driver, from a checked sweep to the fits at the end."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator import corpora, cost
+from orchestrator.driver import Driver, Observer, Result, Snapshot
+from orchestrator.errors import StoreError, SweepError
+from orchestrator.execution.inline import InlineLauncher
+from orchestrator.execution.launcher import Launcher
+from orchestrator.planning import Plan, plan
+from orchestrator.store import ObjectExists, Store
+from orchestrator.store.lease import acquire
+from orchestrator.sweep import Resources, Sweep
+
+DEFAULT_MAX_HOURS = 12.0
+"""Longest predicted wall time that starts unasked (chosen: a night)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """What a changed sweep file changes in a store.
+
+    Attributes:
+        kept: Runs of the plan that the store has proposed before.
+        added: Runs of the plan that are new.
+        unwanted: Runs in the store, not committed, that the plan has no more.
+    """
+
+    kept: int
+    added: int
+    unwanted: int
+
+
+class Silent:
+    """An observer that shows nothing."""
+
+    def update(self, snapshot: Snapshot) -> None:
+        """See `Observer.update`."""
+
+    def finished(self, row: dict[str, object]) -> None:
+        """See `Observer.finished`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Where and how a sweep is run; nothing here is part of what is trained.
+
+    Attributes:
+        address: Ray cluster to use; None starts an embedded Ray.
+        inline: Train in this process, without Ray.
+        max_hours: Predicted wall time beyond which `confirm` is asked.
+        take_over: Take the store from another driver.
+        confirm: Asked before something that may not be wanted; returns whether to go on.
+        announce: Told the plan before anything is spent.
+        observer: Watches the sweep.
+    """
+
+    address: str | None = None
+    inline: bool = False
+    max_hours: float = DEFAULT_MAX_HOURS
+    take_over: bool = False
+    confirm: Callable[[str], bool] = lambda question: False
+    announce: Callable[[Plan, int], None] = lambda plan, workers: None
+    observer: Observer = Silent()
+
+
+def run(sweep: Sweep, store: str | Path, options: Options | None = None) -> Result:
+    """Run a sweep, or continue it: what the plan has and the store has not.
+
+    Args:
+        sweep: What is to be trained, from `load_sweep`.
+        store: Folder that holds the sweep; made where it is not there.
+        options: Where and how.
+
+    Raises:
+        OrchestratorError: See `orchestrator.errors`.
+    """
+    options = options or Options()
+    guess = cost.first_guess()
+    place = Store(store)
+    _refuse_other_sweep(sweep, place)
+    _ask_about_time(plan(sweep, corpora.estimated(sweep.data), guess), options)
+    launcher = _launcher(sweep.resources, options)
+    try:
+        place.initialise()
+        lease = acquire(place.objects, take_over=options.take_over)
+        try:
+            made = plan(sweep, corpora.snapshot(sweep.data, place), guess)
+            _ask_about_changes(made, place, options)
+            place.withdraw()
+            options.announce(made, launcher.slots())
+            with _interrupts() as asked_to_stop:
+                driver = Driver(
+                    plan=made,
+                    store=place,
+                    lease=lease,
+                    launcher=launcher,
+                    observer=options.observer,
+                    guess=guess,
+                    grows=options.address is not None,
+                    asked_to_stop=asked_to_stop,
+                )
+                return driver.run()
+        finally:
+            lease.release()
+    finally:
+        launcher.close()
+
+
+def difference(made: Plan, store: Store) -> Difference:
+    """What the plan changes in the store."""
+    contents = store.contents()
+    proposed = {document["run_id"] for document in contents.proposals.values()}
+    wanted = {point.run_id for point in made.points}
+    return Difference(
+        kept=len(wanted & (proposed | contents.commits.keys())),
+        added=len(wanted - proposed - contents.commits.keys()),
+        unwanted=len(proposed - wanted - contents.commits.keys()),
+    )
+
+
+def _refuse_other_sweep(sweep: Sweep, store: Store) -> None:
+    if not store.exists():
+        return
+    revisions = store.sweeps()
+    if revisions and revisions[-1]["sweep"]["name"] != sweep.name:
+        held = revisions[-1]
+        raise StoreError(
+            f'{store.location} holds sweep "{held["sweep"]["name"]}" (hash {held["hash"][:8]}), this file is "{sweep.name}" '
+            f"(hash {sweep.content_hash[:8]}); expected the same sweep. Use another --store."
+        )
+
+
+def _ask_about_time(made: Plan, options: Options) -> None:
+    workers = 1 if options.inline else (os.cpu_count() or 1) / made.sweep.resources.cpus
+    if options.address is not None:
+        return  # a cluster's size is not known yet, and it may grow
+    hours = made.seconds / max(workers, 1) / 3600
+    if hours <= options.max_hours:
+        return
+    largest = max(point.budget for point in made.points)
+    length = f"{hours / 24:.0f} days" if hours > 48 else f"{hours:.0f} hours"
+    message = f"budgets up to {largest:.3g} FLOPs on {max(workers, 1):g} CPU workers: about {length}"
+    if not options.confirm(f"{message}. Start?"):
+        raise SweepError(
+            f"{message}; without a question at most {options.max_hours:g} hours are started. "
+            "Use smaller budgets, --max-hours, --yes, or a cluster (--address)."
+        )
+
+
+def _ask_about_changes(made: Plan, store: Store, options: Options) -> None:
+    revisions = store.sweeps()
+    if revisions and revisions[-1]["hash"] == made.sweep.content_hash:
+        return
+    if revisions:
+        change = difference(made, store)
+        message = (
+            f"the sweep file changed: {change.kept} runs kept, {change.added} to add, {change.unwanted} no longer wanted"
+        )
+        if change.unwanted and not options.confirm(f"{message}. Go on?"):
+            raise SweepError(f"{message}; expected consent to leave runs out. Repeat with --yes to go on.")
+    try:
+        store.add_sweep(made.sweep)
+    except ObjectExists:
+        raise StoreError(f"{store.location}: another driver changed the sweep just now. Repeat the command.") from None
+
+
+def _launcher(resources: Resources, options: Options) -> Launcher:
+    if options.inline:
+        return InlineLauncher(resources)
+    from orchestrator.execution.ray import RayLauncher
+
+    return RayLauncher(resources, options.address)
+
+
+@contextmanager
+def _interrupts() -> Iterator[Callable[[], str | None]]:
+    """Ctrl-C or SIGTERM once asks the sweep to stop after checkpoints; twice ends at once."""
+    asked: list[str] = []
+
+    def note(number: int, frame: object) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append("interrupted" if number == signal.SIGINT else "terminated")
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: asked[0] if asked else None
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

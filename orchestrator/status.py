@@ -1,0 +1,137 @@
+"""Where a sweep stands, read from its store alone: no cluster, no driver and no torch are needed."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from typing import Any
+
+from analysis import notation
+from analysis.stores import scan_runs
+from orchestrator import corpora, cost, planning
+from orchestrator.store import Store
+from orchestrator.store.lease import holder
+
+FAILED = ("oom", "error", "lost")
+
+
+def status(location: str) -> dict[str, Any]:
+    """The state of a sweep as one JSON-ready document.
+
+    Raises:
+        StoreError: No such store, or it holds no sweep yet.
+    """
+    store = Store(location)
+    store.header()
+    sweep = store.sweep()
+    scanned = scan_runs(store.folder(""))
+    rows = scanned.table.to_pylist()
+    driver = holder(store.objects)
+    for row in rows:
+        if driver is None and row["status"] == "running":
+            row["status"] = "pending"
+    corpus = corpora.known(sweep.data, store) or corpora.estimated(sweep.data)
+    plan = planning.plan(sweep, corpus, cost.CostModel(step_seconds=1e-3, flops_per_second=1e10))
+    unproposed = [point for point in plan.points if point.run_id not in {row["run_id"] for row in rows}]
+    counts = Counter(row["status"] for row in rows) + Counter(pending=len(unproposed))
+    return {
+        "sweep": sweep.name,
+        "store": store.location,
+        "driver": None if driver is None else {"pid": driver.pid, "host": driver.host, "since": driver.since},
+        "runs": len(rows) + len(unproposed),
+        "counts": dict(counts),
+        "flops_planned": plan.flops,
+        "flops_spent": sum(row["flops_spent"] or 0.0 for row in rows),
+        "worker_seconds_left": _seconds_left(rows, plan),
+        "curves": _curves(rows, unproposed),
+        "failures": [
+            {key: row[key] for key in ("run_id", "budget", "params", "seed", "status", "attempts", "reason")}
+            for row in rows
+            if row["status"] in (*FAILED, "diverged")
+        ],
+        "unreadable": list(scanned.unreadable),
+    }
+
+
+def _seconds_left(rows: list[dict[str, Any]], plan: planning.Plan) -> float:
+    """Predicted worker seconds of what is not committed, by the runs that are."""
+    specs = {point.run_id: point.spec for point in plan.points}
+    done = {row["run_id"]: row["seconds"] for row in rows if row["status"] in ("ok", "diverged")}
+    timed = [(specs[run_id], seconds) for run_id, seconds in done.items() if run_id in specs and seconds]
+    model = cost.fitted(timed, cost.first_guess())
+    return sum(model.seconds(spec) for run_id, spec in specs.items() if run_id not in done)
+
+
+def _curves(rows: list[dict[str, Any]], unproposed: list[planning.Point]) -> list[dict[str, Any]]:
+    """Progress of each curve; the best is of losses averaged over seeds."""
+    by_budget: dict[float, list[dict[str, Any]]] = defaultdict(list)
+    for row in rows:
+        by_budget[row["budget"]].append(row)
+    planned = Counter(point.budget for point in unproposed)
+    curves = []
+    for budget in sorted(by_budget.keys() | planned.keys()):
+        mine = by_budget[budget]
+        best = best_point(mine)
+        curves.append(
+            {
+                "budget": budget,
+                "runs": len(mine) + planned[budget],
+                "done": sum(row["status"] in ("ok", "diverged") for row in mine),
+                "running": sum(row["status"] == "running" for row in mine),
+                "failed": sum(row["status"] in FAILED for row in mine),
+                "best_params": None if best is None else best[0],
+                "best_loss": None if best is None else best[1],
+            }
+        )
+    return curves
+
+
+def best_point(rows: list[dict[str, Any]]) -> tuple[int, float] | None:
+    """N and loss of the lowest point, seeds averaged; None before the first result."""
+    losses: dict[int, list[float]] = defaultdict(list)
+    for row in rows:
+        if row["status"] == "ok":
+            losses[row["params"]].append(row["loss"])
+    averages = {params: sum(values) / len(values) for params, values in losses.items()}
+    return min(averages.items(), key=lambda item: item[1], default=None)
+
+
+def show(document: dict[str, Any]) -> None:
+    """Print the state for a person."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False, markup=False)
+    driver = document["driver"]
+    driven = f"driven by pid {driver['pid']} on {driver['host']}, since {driver['since']}" if driver else "no driver"
+    console.print(f"sweep {document['sweep']}   store {document['store']}   {driven}")
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("budget", "done", "running", "failed", "best N", "best loss"):
+        table.add_column(name, justify="right")
+    for curve in document["curves"]:
+        table.add_row(
+            notation.flops(curve["budget"]),
+            f"{curve['done']}/{curve['runs']}",
+            str(curve["running"]),
+            str(curve["failed"]),
+            "" if curve["best_params"] is None else notation.count(curve["best_params"]),
+            notation.loss(curve["best_loss"]),
+        )
+    console.print(table)
+    counts = ", ".join(f"{count} {name}" for name, count in sorted(document["counts"].items(), key=lambda item: -item[1]))
+    console.print(f"{document['runs']} runs: {counts}")
+    left = notation.duration(document["worker_seconds_left"])
+    spent, planned = notation.flops(document["flops_spent"]), notation.flops(document["flops_planned"])
+    console.print(f"spent {spent} of {planned} FLOPs; {left} of one worker to go")
+    for failure in document["failures"][:20]:
+        where = f"{notation.flops(failure['budget'])} x {notation.count(failure['params'])} seed {failure['seed']}"
+        console.print(f"{failure['status']}: {failure['run_id']}  {where}  {failure['reason']}")
+    for name in document["unreadable"]:
+        console.print(f"unreadable: {name}; it was left out. Move it away, or restore it from a copy.")
+
+
+def failed_count(counts: Counter[str]) -> int:
+    """Runs that ended without a result."""
+    return sum(counts[name] for name in FAILED)
+
+
+

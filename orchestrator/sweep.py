@@ -1,0 +1,244 @@
+"""The sweep file's models: what is to be trained. Flags of the command line say only where and how many at once.
+
+The reference in `docs/sweep-file.md` is generated from these models: every field's description is written there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from trainer.counting import FlopsRule, ParamConvention
+from trainer.spec import Activation, Precision, ScheduleKind
+
+
+def _whole(value: Any) -> Any:
+    """Accept 1e6 where a whole number is meant; YAML has no other short way to write it."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Whole = Annotated[int, BeforeValidator(_whole)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ListedShape(_Section):
+    """One shape by hand; what is left out follows the `model` section's rule."""
+
+    width: Whole = Field(ge=2, description="Residual width.")
+    layers: Whole | None = Field(None, ge=1, description="Blocks; by default the model's rule.")
+
+
+class SizeRange(_Section):
+    """Sizes spread evenly in log N between two ends, the same on every curve."""
+
+    min: float = Field(gt=0, description="Smallest N, under `counting.params`.")
+    max: float = Field(gt=0, description="Largest N.")
+    count: Whole = Field(7, ge=1, description="Sizes on each curve.")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> SizeRange:
+        if self.max < self.min:
+            raise ValueError(f"max {self.max:g} is below min {self.min:g}; expected max >= min. Swap them.")
+        return self
+
+
+class SizesAround(_Section):
+    """Sizes spread evenly in log N around an expected optimum that moves with the budget: params x (C / at)^exponent."""
+
+    params: float = Field(gt=0, description="Expected optimum N at the budget `at`.")
+    at: float = Field(gt=0, description="Budget in FLOPs at which `params` is expected.")
+    exponent: float = Field(0.5, description="Expected exponent a of N* in C.")
+    factor: float = Field(4.0, gt=1, description="Sizes reach from the optimum / factor to the optimum x factor.")
+    count: Whole = Field(7, ge=1, description="Sizes on each curve.")
+
+
+class Sizes(_Section):
+    """Which models each curve trains: exactly one of the three."""
+
+    shapes: list[ListedShape] | None = Field(None, description="Shapes by hand.")
+    range: SizeRange | None = Field(None, description="The same range of N on every curve.")
+    around: SizesAround | None = Field(None, description="A range around an optimum that moves with the budget.")
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Sizes:
+        given = [name for name in ("shapes", "range", "around") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(
+                f"{len(given)} of shapes, range and around are given ({', '.join(given) or 'none'}); expected exactly one. "
+                "For example sizes: {range: {min: 1e6, max: 1e8, count: 7}}."
+            )
+        return self
+
+
+Seeds = Annotated[Whole, Field(ge=1, le=1000)] | list[Annotated[Whole, Field(ge=0)]]
+
+
+class Budget(_Section):
+    """One IsoFLOP curve."""
+
+    flops: float = Field(gt=0, description="Training compute C of every run on the curve.")
+    sizes: Sizes | None = Field(None, description="Sizes of this curve, in place of the sweep's.")
+    seeds: Seeds | None = Field(None, description="Seeds of this curve, in place of the sweep's.")
+
+
+def _budget(value: Any) -> Any:
+    return {"flops": value} if isinstance(value, (int, float, str)) else value
+
+
+class Model(_Section):
+    """The family of models, and the rule from N to a shape."""
+
+    family: Literal["transformer"] = Field("transformer", description="Model family.")
+    layers: Whole | None = Field(None, ge=1, description="Blocks of every model; by default width / aspect_ratio.")
+    aspect_ratio: float = Field(64.0, gt=0, description="Width over layers, where `layers` is not given.")
+    head_size: Whole = Field(64, ge=2, description="Largest head size; narrower models have one head.")
+    width_multiple: Whole = Field(8, ge=2, description="Widths are multiples of this even number.")
+    ffn_ratio: float = Field(4.0, gt=0, description="Feed-forward width over width.")
+    activation: Activation = Field("gelu", description="Feed-forward non-linearity.")
+    tied_head: bool = Field(False, description="Whether the output matrix is the embedding.")
+    context: Whole = Field(64, ge=2, description="Tokens per window.")
+
+
+class Data(_Section):
+    """The text. It is snapshot once into the store; every run reads the snapshot and checks its hash."""
+
+    source: Literal["stdlib", "text"] = Field(
+        "stdlib", description="`stdlib`: the sources of the running Python's standard library; `text`: files of your own."
+    )
+    files: list[str] = Field(
+        default_factory=list, description="For `text`: files, folders or glob patterns, relative to the sweep file."
+    )
+    heldout_tokens: Whole = Field(131_072, ge=1, description="Held-out tokens that each run's one evaluation reads.")
+    allow_epochs: float = Field(1.0, ge=1, description="How often a run may read its text before it is refused.")
+
+    @model_validator(mode="after")
+    def _files_for_text(self) -> Data:
+        if (self.source == "text") != bool(self.files):
+            raise ValueError(
+                f"source is {self.source} with {len(self.files)} files; expected files for `text` and none for `stdlib`. "
+                "For example data: {source: text, files: [books/*.txt]}."
+            )
+        return self
+
+
+class BatchRule(_Section):
+    """Tokens per step as coefficient x D^exponent, in whole windows."""
+
+    coefficient: float = Field(gt=0, description="Tokens per step at D = 1.")
+    exponent: float = Field(0.4, ge=0, le=1, description="Exponent of D; .4 is near the measured optimum (nanochat .383).")
+    min_tokens: Whole = Field(64, ge=1, description="Smallest batch.")
+    max_tokens: Whole = Field(4_194_304, ge=1, description="Largest batch.")
+
+
+class RateRule(_Section):
+    """Peak learning rate as peak x (batch tokens / at_batch_tokens)^exponent."""
+
+    peak: float = Field(gt=0, description="Peak rate of hidden matrices at base width and batch `at_batch_tokens`.")
+    at_batch_tokens: float = Field(512, gt=0, description="Batch at which `peak` holds.")
+    exponent: float = Field(0.5, description="Exponent of the batch; .5 is the square-root rule of Adam.")
+
+
+class Optimizer(_Section):
+    """AdamW, and how its settings follow batch and width."""
+
+    name: Literal["adamw"] = Field("adamw", description="Update rule.")
+    learning_rate: RateRule | float = Field(description="Peak rate: a number, or a rule of the batch.")
+    embedding_multiplier: float = Field(1.0, gt=0, description="Embedding's rate over the peak.")
+    head_multiplier: float = Field(1.0, gt=0, description="Head's rate over the peak.")
+    beta1: float = Field(0.9, ge=0, lt=1, description="Decay of the first moment.")
+    beta2_half_life_tokens: float = Field(
+        gt=0, description="Half-life of the second moment in tokens; beta2 follows from the batch."
+    )
+    epsilon: float = Field(1e-9, gt=0, description="Added to the root of the second moment.")
+    weight_decay: float = Field(0.0, ge=0, description="Decoupled weight decay, over the current rate.")
+    clip_norm: float | None = Field(1.0, description="Largest global gradient norm; null switches clipping off.")
+    parametrization: Literal["mup", "standard"] = Field("mup", description="How initialisation and rates follow width.")
+    base_width: Whole = Field(32, ge=1, description="Width at which the rates hold.")
+
+
+class Schedule(_Section):
+    """Learning rate over a run; it always ends at exactly the last step."""
+
+    kind: ScheduleKind = Field("linear", description="`linear` or `cosine` to the end, or `wsd`: stable, then decay.")
+    warmup_share: float = Field(0.05, ge=0, le=0.5, description="Warm-up as a share of the steps.")
+    warmup_max_steps: Whole | None = Field(None, ge=0, description="Upper limit of the warm-up.")
+    decay_share: float = Field(0.2, gt=0, le=1, description="For `wsd`: the final decay as a share of the steps.")
+    final_fraction: float = Field(0.0, ge=0, lt=1, description="Rate at the end, over the peak.")
+
+
+class Counting(_Section):
+    """Conventions; they are written into every row and never mixed."""
+
+    params: ParamConvention = Field("blocks+head", description="What N counts.")
+    flops: FlopsRule = Field("exact", description="How C counts: exact (full attention), exact-causal (half), or 6nd.")
+
+
+class Resources(_Section):
+    """What Ray reserves for one run."""
+
+    cpus: float = Field(1, gt=0, description="CPU cores, which are also the run's threads.")
+    gpus: float = Field(0, ge=0, description="GPUs; fractions share one GPU.")
+    memory: float | None = Field(None, gt=0, description="Bytes of host memory to reserve.")
+    custom: dict[str, float] = Field(default_factory=dict, description="Custom Ray resources, such as {spot: 1}.")
+
+    @model_validator(mode="after")
+    def _one_gpu(self) -> Resources:
+        if self.gpus > 1:
+            raise ValueError(f"gpus is {self.gpus:g}; this trainer uses at most one GPU a run. Use gpus: 1 or a fraction.")
+        return self
+
+
+class Stop(_Section):
+    """When to propose no more points; what is in flight is finished."""
+
+    max_flops: float | None = Field(None, gt=0, description="FLOPs spent, retries included.")
+    max_hours: float | None = Field(None, gt=0, description="Hours of one driver's life.")
+
+
+class Sweep(_Section):
+    """One sweep: IsoFLOP curves over a family of models."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$", description="Names the default store, runs/<name>.")
+    budgets: list[Annotated[Budget, BeforeValidator(_budget)]] = Field(
+        min_length=1, description="One IsoFLOP curve each: a number of FLOPs, or an object."
+    )
+    sizes: Sizes | None = Field(None, description="Which models each curve trains.")
+    seeds: Seeds = Field(1, description="Number of seeds per point, or a list of seeds.")
+    sampler: Literal["grid"] = Field("grid", description="Who proposes points: `grid` runs the whole plan, cheap curves first.")
+    model: Model = Field(default_factory=Model)
+    data: Data = Field(default_factory=Data)
+    optimizer: Optimizer
+    batch: BatchRule | Whole = Field(description="Tokens per step: a number, or a rule of D.")
+    schedule: Schedule = Field(default_factory=Schedule)
+    precision: Precision = Field("fp32", description="Arithmetic of the matrix products.")
+    min_steps: Whole = Field(50, ge=1, description="A point with fewer steps is dropped.")
+    counting: Counting = Field(default_factory=Counting)
+    resources: Resources = Field(default_factory=Resources)
+    stop: Stop = Field(default_factory=Stop)
+
+    @model_validator(mode="after")
+    def _every_curve_has_sizes(self) -> Sweep:
+        for budget in self.budgets:
+            if budget.sizes is None and self.sizes is None:
+                raise ValueError(f"budget {budget.flops:g} has no sizes; expected sizes for the sweep or the budget. Add sizes.")
+        flops = [budget.flops for budget in self.budgets]
+        if len(set(flops)) < len(flops):
+            raise ValueError(f"budgets {flops} repeat; expected each once. Use seeds for replicates.")
+        return self
+
+    @property
+    def content_hash(self) -> str:
+        """16 hexadecimal digits over everything the file says, defaults included."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def seed_list(seeds: Seeds) -> list[int]:
+    """The seeds as a list: 3 stands for [0, 1, 2]."""
+    return list(range(seeds)) if isinstance(seeds, int) else list(seeds)

@@ -1,0 +1,51 @@
+"""Which code this process runs, and whether the three packages it imports are ours."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from importlib import metadata
+from pathlib import Path
+
+from orchestrator.errors import SweepError
+
+
+@functools.cache
+def code_version() -> str:
+    """Version of the distribution and a hash of the trainer's and worker's sources, which must agree on every node."""
+    root = Path(__file__).resolve().parent
+    digest = hashlib.sha256()
+    for path in sorted([*(root.parent / "trainer").glob("*.py"), *(root / "execution").glob("*.py")]):
+        digest.update(path.read_bytes())
+    return f"{distribution_version()}+{digest.hexdigest()[:8]}"
+
+
+def distribution_version() -> str:
+    """Version of the installed distribution."""
+    try:
+        return metadata.version("isoflop")
+    except metadata.PackageNotFoundError:
+        return "0+source"
+
+
+def refuse_shadowed_packages() -> None:
+    """Refuse to go on where a module of the user's own hides one of ours, here or in a worker.
+
+    Ray puts the working folder first on its workers' path, so a `trainer.py` there would hide ours in every worker.
+
+    Raises:
+        SweepError: `trainer` or `analysis` comes from elsewhere than `orchestrator`.
+    """
+    from importlib.util import find_spec
+
+    ours = Path(__file__).resolve().parent.parent
+    for name in ("trainer", "analysis", "orchestrator"):
+        found = find_spec(name)
+        origins = [Path(found.origin)] if found and found.origin else []
+        origins += [path for path in (Path(f"{name}.py"), Path(name, "__init__.py")) if path.exists()]
+        for origin in origins:
+            if origin.resolve() != ours / name / "__init__.py":
+                raise SweepError(
+                    f"{origin.resolve()} hides isoflop's own package {name}; expected {ours / name}. "
+                    f"Rename your {name}, or start isoflop from another folder without it on PYTHONPATH."
+                )
