@@ -16,7 +16,14 @@ from trainer.counting import (
     count_params,
     flops_per_token,
 )
-from trainer.errors import CheckpointError, CorpusError, SpecError, TrainerError
+from trainer.errors import (
+    CheckpointError,
+    CorpusError,
+    DeviceError,
+    DeviceOutOfMemory,
+    SpecError,
+    TrainerError,
+)
 from trainer.record import CurvePoint, Numerics, RunRecord
 from trainer.spec import (
     RECIPE_VERSION,
@@ -52,6 +59,8 @@ __all__ = [
     "CorpusError",
     "CurvePoint",
     "Data",
+    "DeviceError",
+    "DeviceOutOfMemory",
     "FlopsRule",
     "Numerics",
     "ParamConvention",

@@ -1,7 +1,8 @@
 """Parameter and FLOP counts of a model shape, each under a named convention.
 
-A count means nothing without its convention: the exponent of N*(C) differs by .17 between counting blocks alone and counting blocks and
-head at small sizes (Porian et al. 2024, arXiv:2406.19146, find the same cause for Kaplan against Chinchilla).
+A count means nothing without its convention: the exponent of N*(C) differs by .17 between counting blocks alone and
+counting blocks and head at small sizes (Porian et al. 2024, arXiv:2406.19146, find the same cause for Kaplan against
+Chinchilla).
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ class ParamCounts:
         body: Matrices of the blocks.
         embedding: Token embedding.
         head: Output matrix; with a tied head the embedding, counted once more here and once in `total`.
-        active: Parameters that one token's forward pass uses in a matrix product (a mixture of experts has fewer than it stores).
+        active: Parameters that one token's forward pass uses in a matrix product (a mixture of experts has fewer than
+            it stores).
         total: Everything that is stored, once.
     """
 
@@ -60,10 +62,11 @@ def count_params(shape: Transformer) -> ParamCounts:
 def flops_per_token(shape: Transformer, rule: FlopsRule, convention: ParamConvention = "blocks+head") -> int:
     """Training FLOPs per token: forward plus a backward of twice the forward, without recomputation.
 
-    `exact` is 6 x (body + head) + 12 L d T: two FLOPs per multiply-accumulate of every matrix product, attention scores and
-    their application included over the full T x T square; the embedding look-up counts 0. `exact-causal` counts the lower half
-    of the square, 6 L d T. `6nd` is 6 N with N under `convention`, the approximation of most published laws.
-    Norms, rotations, activations, the softmax and the optimiser are left out, as in PaLM's appendix B (arXiv:2204.02311).
+    `exact` is 6 x (body + head) + 12 L d T: two FLOPs per multiply-accumulate of every matrix product, attention
+    scores and their application included over the full T x T square; the embedding look-up counts 0. `exact-causal`
+    counts the lower half of the square, 6 L d T. `6nd` is 6 N with N under `convention`, the approximation of most
+    published laws. Norms, rotations, activations, the softmax and the optimiser are left out, as in PaLM's appendix B
+    (arXiv:2204.02311).
     """
     counts = count_params(shape)
     if rule == "6nd":

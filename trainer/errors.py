@@ -15,3 +15,27 @@ class CorpusError(TrainerError):
 
 class CheckpointError(TrainerError):
     """A checkpoint that is torn or belongs to another run."""
+
+
+class DeviceError(TrainerError):
+    """A device that is not there, or cannot hold the run."""
+
+
+class DeviceOutOfMemory(DeviceError):  # noqa: N818 (what torch and the field call it)
+    """The device cannot hold the model and a micro-batch.
+
+    Attributes:
+        micro_batch: Windows per forward pass that did not fit.
+    """
+
+    def __init__(self, message: str, *, micro_batch: int) -> None:
+        super().__init__(message)
+        self.micro_batch = micro_batch
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Survive a pickle: a worker raises this, the driver reads it."""
+        return (_device_out_of_memory, (str(self), self.micro_batch))
+
+
+def _device_out_of_memory(message: str, micro_batch: int) -> DeviceOutOfMemory:
+    return DeviceOutOfMemory(message, micro_batch=micro_batch)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 
-class Interrupted(Exception):
+class Interrupted(Exception):  # noqa: N818 (an event, no error)
     """The run was asked to stop before its end; its checkpoint, if it has a folder for one, is written."""
 
 
@@ -48,4 +48,4 @@ class Execution:
     device: str = "cpu"
     micro_batch: int | None = None
     should_stop: Callable[[], bool] = lambda: False
-    on_progress: Callable[[Progress], None] = lambda progress: None
+    on_progress: Callable[[Progress], None] = lambda _: None

@@ -64,11 +64,13 @@ class Data:
 
     Attributes:
         corpus: Content hash of the corpus snapshot (see `trainer.corpus`).
-        heldout_tokens: Tokens of the held-out set that the final evaluation reads, strided over all held-out documents.
+        heldout_tokens: Tokens of that split that the final evaluation reads, strided over all of its documents.
+        split: Split that the final evaluation reads: `heldout` for what is reported, `tuning` for choosing a recipe.
     """
 
     corpus: str
     heldout_tokens: int
+    split: Literal["heldout", "tuning"] = "heldout"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,12 +120,19 @@ class Schedule:
 class Parametrization:
     """How initialisation and rates follow width.
 
-    `mup`: maximal update for Adam (Yang et al. 2022, arXiv:2203.03466): rate of hidden matrices and head x base_width / width,
-    embedding rate constant. `standard`: the same rates at every width.
+    `mup`: maximal update for Adam (Yang et al. 2022, arXiv:2203.03466): rate of hidden matrices and head x base_width
+    / width, embedding rate constant, attention logits q·k / d_head. `standard`: the same rates at every width, q·k /
+    sqrt(d_head).
+
+    Attributes:
+        kind: Which rule.
+        base_width: Width at which both rules agree on rates.
+        base_head_size: Head size at which both rules agree on attention logits.
     """
 
     kind: Literal["mup", "standard"] = "mup"
     base_width: int = 32
+    base_head_size: int = 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,8 +171,13 @@ class RunSpec:
             )
         if self.schedule.warmup_steps + self.schedule.decay_steps > self.steps:
             raise SpecError(
-                f"warm-up of {self.schedule.warmup_steps} and decay of {self.schedule.decay_steps} steps do not fit into "
-                f"{self.steps} steps. Shorten one of them."
+                f"warm-up of {self.schedule.warmup_steps} and decay of {self.schedule.decay_steps} steps do not fit "
+                f"into {self.steps} steps. Shorten one of them."
+            )
+        if self.schedule.kind != "wsd" and self.schedule.warmup_steps + self.schedule.decay_steps < self.steps:
+            raise SpecError(
+                f"warm-up of {self.schedule.warmup_steps} and {self.schedule.kind} decay of {self.schedule.decay_steps} "
+                f"steps leave some of {self.steps} steps out; expected all of them. Lengthen the decay, or use 'wsd'."
             )
 
     @property
@@ -189,12 +203,18 @@ def from_dict(values: dict[str, Any]) -> RunSpec:
         SpecError: A part or field is missing or unknown, or a value is out of range.
     """
     parts: dict[str, type] = {
-        "model": Transformer, "data": Data, "optimizer": AdamW, "schedule": Schedule, "parametrization": Parametrization,
-    }  # fmt: skip
+        "model": Transformer,
+        "data": Data,
+        "optimizer": AdamW,
+        "schedule": Schedule,
+        "parametrization": Parametrization,
+    }
     try:
         return RunSpec(**{key: parts[key](**value) if key in parts else value for key, value in values.items()})
     except TypeError as error:
-        raise SpecError(f"not a run spec: {error}. Use the JSON that `isoflop plan --json` or a commit holds.") from None
+        raise SpecError(
+            f"not a run spec: {error}. Use the JSON that `isoflop plan --json` or a commit holds."
+        ) from None
 
 
 def run_id(spec: RunSpec) -> str:
@@ -210,8 +230,8 @@ def run_id(spec: RunSpec) -> str:
 def significant(value: float, digits: int = 6) -> float:
     """`value` to a number of significant decimal digits.
 
-    Values from a power rule pass through here before they enter a spec: C libraries differ in the last bit of `pow`, and
-    the identity of a run must not.
+    Values from a power rule pass through here before they enter a spec: C libraries differ in the last bit of `pow`,
+    and the identity of a run must not.
     """
     if value == 0 or not math.isfinite(value):
         return value

@@ -1,0 +1,179 @@
+"""A decoder-only transformer as functions of one flat parameter vector.
+
+Pre-norm with RMSNorm without gains, rotary positions, no biases. All matrices are views of one vector, so that an
+optimiser step is a handful of operations whatever the depth.
+
+Legend: B batch, T context, n = B x T tokens, D width, F feed-forward width, V vocabulary, K head size, N heads.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from trainer.operations import causal_attention, causal_mask, linear_cross_entropy, rms_norm, rotary_table
+from trainer.parametrization import Group, attention_scale, init_std, learning_rate, logit_scale
+from trainer.spec import AdamW, Parametrization, RunSpec, Transformer
+
+ROTARY_BASE = 10000.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """One matrix of the model.
+
+    Attributes:
+        name: Its name.
+        group: Group whose initialisation and rate it follows.
+        shape: Rows (inputs) and columns (outputs).
+    """
+
+    name: str
+    group: Group
+    shape: tuple[int, int]
+
+
+def layout(shape: Transformer) -> tuple[Part, ...]:
+    """The matrices of a model, in the order in which the flat vector holds them."""
+    D, F, V = shape.width, shape.ffn_width, shape.vocab
+    parts = [Part(name="embedding", group="embedding", shape=(V, D))]
+    for layer in range(shape.layers):
+        up = 2 * F if shape.activation == "swiglu" else F
+        parts += [
+            Part(name=f"qkv.{layer}", group="hidden", shape=(D, 3 * D)),
+            Part(name=f"out.{layer}", group="output", shape=(D, D)),
+            Part(name=f"up.{layer}", group="hidden", shape=(D, up)),
+            Part(name=f"down.{layer}", group="output", shape=(F, D)),
+        ]
+    if not shape.tied_head:
+        parts.append(Part(name="head", group="head", shape=(D, V)))
+    return tuple(parts)
+
+
+def initialize(shape: Transformer, parametrization: Parametrization, seed: int) -> Tensor:
+    """Parameters at step 0 as one vector, drawn on the CPU so that every device starts alike."""
+    generator = torch.Generator().manual_seed(seed)
+    parts = []
+    for part in layout(shape):
+        std = init_std(part.group, part.shape[0], parametrization)
+        parts.append(torch.randn(math.prod(part.shape), generator=generator) * std)
+    return torch.cat(parts)
+
+
+def rates(shape: Transformer, parametrization: Parametrization, optimizer: AdamW) -> Tensor:
+    """Peak learning rate of every parameter, as one vector."""
+    return torch.cat(
+        [
+            torch.full((math.prod(part.shape),), learning_rate(part.group, shape, parametrization, optimizer))
+            for part in layout(shape)
+        ]
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """What the forward pass needs beside parameters.
+
+    Attributes:
+        shape: Shape of the network.
+        parts: Its matrices.
+        dtype: Arithmetic of the matrix products; the residual stream, norms and the softmax of the loss stay in fp32.
+        attention_scale: Factor of q·k.
+        logit_scale: Factor of the logits.
+        rotary: Table of rotations, shape (T, 3, 1, K/2).
+        mask: Causal mask, shape (T, T).
+    """
+
+    shape: Transformer
+    parts: tuple[Part, ...]
+    dtype: torch.dtype
+    attention_scale: float
+    logit_scale: float
+    rotary: Tensor
+    mask: Tensor
+
+
+def build(spec: RunSpec, device: str = "cpu") -> Model:
+    """The model of a spec, without parameters."""
+    shape = spec.model
+    dtype = torch.bfloat16 if spec.precision == "bf16" else torch.float32
+    return Model(
+        shape=shape,
+        parts=layout(shape),
+        dtype=dtype,
+        attention_scale=attention_scale(shape, spec.parametrization),
+        logit_scale=logit_scale(shape, spec.parametrization),
+        rotary=rotary_table(shape.context, shape.width // shape.heads, ROTARY_BASE).to(device),
+        mask=causal_mask(shape.context).to(device, dtype),
+    )
+
+
+def matrices(model: Model, flat: Tensor) -> dict[str, Tensor]:
+    """Leaves of the autograd graph: views of `flat`, or of its copy in the dtype of matrix products.
+
+    The embedding stays in fp32: its gradient sums over tokens.
+    """
+    compute = flat.to(model.dtype)
+    leaves, start = {}, 0
+    for part in model.parts:
+        stop = start + math.prod(part.shape)
+        source = flat if part.group == "embedding" else compute
+        leaves[part.name] = source[start:stop].view(part.shape).requires_grad_()
+        start = stop
+    return leaves
+
+
+def hidden(model: Model, leaves: dict[str, Tensor], tokens_BT: Tensor) -> Tensor:
+    """Final normed state of every token, shape (n, D), in the dtype of matrix products."""
+    shape, dtype = model.shape, model.dtype
+    x_nD = functional.embedding(tokens_BT.reshape(-1), leaves["embedding"])
+    for layer in range(shape.layers):
+        qkv_n3D = rms_norm(x_nD).to(dtype) @ leaves[f"qkv.{layer}"]
+        x_nD = _add(x_nD, _attend(model, qkv_n3D, len(tokens_BT)), leaves[f"out.{layer}"])
+        up_nF = _activate(model, rms_norm(x_nD).to(dtype) @ leaves[f"up.{layer}"])
+        x_nD = _add(x_nD, up_nF, leaves[f"down.{layer}"])
+    return rms_norm(x_nD).to(dtype)
+
+
+def loss_sum(model: Model, leaves: dict[str, Tensor], tokens_BT: Tensor, targets_BT: Tensor) -> Tensor:
+    """Summed loss over a batch, nats."""
+    return linear_cross_entropy(hidden(model, leaves, tokens_BT), _head(model, leaves), targets_BT.reshape(-1))
+
+
+def logits(model: Model, leaves: dict[str, Tensor], tokens_BT: Tensor) -> Tensor:
+    """Logits of the next token, fp32, shape (n, V)."""
+    return (hidden(model, leaves, tokens_BT) @ _head(model, leaves)).float()
+
+
+def _head(model: Model, leaves: dict[str, Tensor]) -> Tensor:
+    if not model.shape.tied_head:
+        return leaves["head"]
+    return (leaves["embedding"] * model.logit_scale).to(model.dtype).t()
+
+
+def _add(x_nD: Tensor, update_nF: Tensor, matrix_FD: Tensor) -> Tensor:
+    """Residual stream plus a projected update, in one operation where the dtypes agree."""
+    if update_nF.dtype == x_nD.dtype:
+        return torch.addmm(x_nD, update_nF, matrix_FD)
+    return x_nD + update_nF @ matrix_FD
+
+
+def _attend(model: Model, qkv_n3D: Tensor, batch: int) -> Tensor:
+    shape = model.shape
+    T, N, K = shape.context, shape.heads, shape.width // shape.heads
+    pairs_BT3NK = torch.view_as_complex(qkv_n3D.float().view(batch, -1, 3, N, K // 2, 2))
+    turned_BT3NK = torch.view_as_real(pairs_BT3NK * model.rotary).flatten(-2).to(qkv_n3D.dtype)
+    q, k, v = (part.transpose(1, 2).reshape(batch * N, T, K) for part in turned_BT3NK.unbind(2))
+    y_HTK = causal_attention(q, k, v, model.mask, model.attention_scale)
+    return y_HTK.view(batch, N, T, K).transpose(1, 2).reshape(batch * T, N * K)
+
+
+def _activate(model: Model, up_nF: Tensor) -> Tensor:
+    if model.shape.activation == "gelu":
+        return functional.gelu(up_nF)
+    gate_nF, value_nF = up_nF.chunk(2, -1)
+    return functional.silu(gate_nF) * value_nF

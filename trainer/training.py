@@ -1,0 +1,308 @@
+"""One run from its spec to its record: steps, checkpoints, divergence, and the evaluation at the end.
+
+Run on CPUs. The CUDA path is the same code with torch's fused attention; nobody has run it on a GPU yet.
+"""
+
+from __future__ import annotations
+
+import math
+import platform
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from trainer import batches, checkpoint
+from trainer.checkpoint import Checkpoint
+from trainer.corpus import Corpus, load
+from trainer.errors import DeviceError, DeviceOutOfMemory, SpecError
+from trainer.evaluation import evaluate, windows
+from trainer.execution import Execution, Interrupted, Progress
+from trainer.model import Model, build, initialize, loss_sum, matrices, rates
+from trainer.optim import Moments, adamw_step, clip
+from trainer.record import CurvePoint, Numerics, RunRecord
+from trainer.schedule import learning_rate_factor
+from trainer.spec import RECIPE_VERSION, RunSpec, run_id
+
+POLL_SECONDS = 1.0
+STEPS_AHEAD = 32
+"""Steps whose tokens are gathered at once, and whose losses are read back at once."""
+CURVE_POINTS_PER_DECADE = 10
+CHECKS = 50
+"""Divergence is looked for this many times in a run."""
+STRIKES = 5
+"""Checks in a row with the smoothed loss above its start that end a run."""
+
+
+@dataclass(kw_only=True)
+class State:
+    """What a run carries from step to step; a checkpoint holds all of it.
+
+    Attributes:
+        parameters: All parameters.
+        moments: Optimiser state.
+        step: Steps done.
+        smoothed: Training loss averaged over about the last tenth of the steps, nats per token.
+        start: Loss of the first step.
+        strikes: Checks in a row that found `smoothed` above `start`.
+        curve: Training curve so far.
+        unread: Losses of the latest steps, still on the device.
+    """
+
+    parameters: Tensor
+    moments: Moments
+    step: int = 0
+    smoothed: float = math.nan
+    start: float = math.nan
+    strikes: int = 0
+    curve: list[CurvePoint] = field(default_factory=list)
+    unread: list[Tensor] = field(default_factory=list)
+
+
+def train(spec: RunSpec, execution: Execution) -> RunRecord:
+    """Train and evaluate one run, from its newest checkpoint where there is one.
+
+    Two runs of one spec under equal numerics give equal bits, interrupted or not.
+
+    Raises:
+        Interrupted: `execution.should_stop` said so; the state is in a checkpoint.
+        SpecError: The spec asks for what this trainer or corpus does not have.
+        CorpusError: The corpus is missing, torn, too small, or another one.
+        CheckpointError: The checkpoint folder belongs to another run.
+        DeviceError: The device is not there.
+        DeviceOutOfMemory: The model and micro-batch do not fit the device.
+    """
+    try:
+        return _train(spec, execution)
+    except (torch.OutOfMemoryError, RuntimeError) as error:
+        if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+            micro_batch = execution.micro_batch or spec.batch_contexts
+            raise DeviceOutOfMemory(
+                f"{execution.device} has no memory for a micro-batch of {micro_batch} windows ({error}). "
+                "Expected it to fit: use a smaller micro-batch or a larger device.",
+                micro_batch=micro_batch,
+            ) from error
+        raise
+
+
+def _train(spec: RunSpec, execution: Execution) -> RunRecord:
+    started = time.monotonic()
+    corpus = load(execution.corpus, expect=spec.data.corpus)
+    numerics = _prepare(spec, execution, corpus)
+    model = build(spec, execution.device)
+    state = _resume(spec, execution, numerics) or _start(spec, execution.device)
+    resumed_at = state.step
+    reason = _run_steps(spec, execution, corpus, model, state, numerics)
+    record = RunRecord(
+        status="diverged" if reason else "ok",
+        tokens=state.step * spec.batch_tokens,
+        loss=None,
+        loss_se=None,
+        bpb=None,
+        heldout_tokens=0,
+        curve=tuple(state.curve),
+        unique_tokens=len(corpus.train),
+        seconds=time.monotonic() - started,
+        evaluation_seconds=0.0,
+        resumed_at_step=resumed_at,
+        numerics=numerics,
+        reason=reason,
+    )
+    return record if reason else _evaluated(record, spec, corpus, model, state, started)
+
+
+def _evaluated(
+    record: RunRecord, spec: RunSpec, corpus: Corpus, model: Model, state: State, started: float
+) -> RunRecord:
+    began = time.monotonic()
+    result = evaluate(
+        model,
+        state.parameters,
+        getattr(corpus, spec.data.split),
+        getattr(corpus.manifest, spec.data.split),
+        tokens=spec.data.heldout_tokens,
+        bytes_per_token=corpus.manifest.bytes_per_token,
+    )
+    ended = time.monotonic()
+    return replace(
+        record,
+        loss=result.loss,
+        loss_se=result.loss_se,
+        bpb=result.bpb,
+        heldout_tokens=result.tokens,
+        seconds=ended - started,
+        evaluation_seconds=ended - began,
+    )
+
+
+def _prepare(spec: RunSpec, execution: Execution, corpus: Corpus) -> Numerics:
+    """Set the process's numerics, and refuse what would fail only after training."""
+    if spec.recipe != RECIPE_VERSION:
+        raise SpecError(
+            f"the spec is of recipe {spec.recipe}; this trainer is {RECIPE_VERSION} and would give other losses. "
+            "Use the version of isoflop that planned it, or plan anew."
+        )
+    if spec.model.vocab < corpus.manifest.vocab:
+        raise SpecError(
+            f"the model has {spec.model.vocab} token ids; the corpus has {corpus.manifest.vocab}. "
+            "Set the model's vocabulary to the corpus's."
+        )
+    batches.windows_per_epoch(len(corpus.train), spec.model.context)
+    split = getattr(corpus.manifest, spec.data.split)
+    windows(split, context=spec.model.context, tokens=spec.data.heldout_tokens)
+    if execution.device == "cuda" and not torch.cuda.is_available():
+        raise DeviceError(
+            "device is 'cuda' and torch sees no GPU here; expected one. Use 'cpu', or a machine with a GPU."
+        )
+    torch.set_num_threads(execution.threads)
+    torch.set_flush_denormal(True)
+    torch.set_float32_matmul_precision("highest")  # fp32 means fp32: no TF32 on a GPU
+    name = torch.cuda.get_device_name() if execution.device == "cuda" else platform.machine()
+    return Numerics(
+        device=f"{execution.device}:{name}",
+        torch=torch.__version__,
+        threads=execution.threads,
+        micro_batch=min(execution.micro_batch or spec.batch_contexts, spec.batch_contexts),
+    )
+
+
+def _start(spec: RunSpec, device: str) -> State:
+    parameters = initialize(spec.model, spec.parametrization, spec.seed).to(device)
+    moments = Moments(first=torch.zeros_like(parameters), second=torch.zeros_like(parameters))
+    return State(parameters=parameters, moments=moments)
+
+
+def _run_steps(
+    spec: RunSpec, execution: Execution, corpus: Corpus, model: Model, state: State, numerics: Numerics
+) -> str | None:
+    """Take all steps that remain; gives the reason where the run diverged."""
+    peak = rates(spec.model, spec.parametrization, spec.optimizer).to(execution.device)
+    gradient = torch.empty_like(state.parameters)
+    recorded = set(_curve_steps(spec.steps))
+    check_every = max(1, spec.steps // CHECKS)
+    polled = saved = time.monotonic()
+    for tokens_BT in _batches(spec, corpus, execution.device, state.step):
+        state.unread.append(_gradient(model, state.parameters, tokens_BT, numerics.micro_batch, gradient))
+        clip(gradient, spec.batch_tokens, spec.optimizer.clip_norm)
+        factor = learning_rate_factor(spec.schedule, state.step, spec.steps)
+        adamw_step(
+            state.parameters, gradient, state.moments, peak, optimizer=spec.optimizer, step=state.step, factor=factor
+        )
+        state.step += 1
+        if state.step in recorded or state.step % check_every == 0 or len(state.unread) == STEPS_AHEAD:
+            _read_losses(state, spec.batch_tokens)
+        if state.step % check_every == 0 and (reason := _divergence(state)):
+            return reason
+        if state.step in recorded:
+            lr = spec.optimizer.learning_rate * factor
+            point = CurvePoint(tokens=state.step * spec.batch_tokens, train_loss=state.smoothed, lr=lr)
+            state.curve.append(point)
+        now = time.monotonic()
+        if now - polled >= POLL_SECONDS:
+            polled = now
+            _read_losses(state, spec.batch_tokens)
+            stop = execution.should_stop()
+            if stop or now - saved >= execution.checkpoint_seconds:
+                saved = now
+                _save(spec, execution, state, numerics)
+            if stop:
+                raise Interrupted(f"asked to stop after step {state.step} of {spec.steps}")
+            execution.on_progress(Progress(step=state.step, steps=spec.steps, train_loss=state.smoothed))
+    return None
+
+
+def _batches(spec: RunSpec, corpus: Corpus, device: str, step: int) -> Iterator[Tensor]:
+    """Tokens of every step from `step` on, each of shape (batch_contexts, context + 1)."""
+    while step < spec.steps:
+        count = min(STEPS_AHEAD, spec.steps - step)
+        tokens = batches.batches(
+            corpus.train,
+            seed=spec.seed,
+            step=step,
+            count=count,
+            batch_contexts=spec.batch_contexts,
+            context=spec.model.context,
+        )
+        yield from torch.from_numpy(tokens).to(device)
+        step += count
+
+
+def _gradient(model: Model, parameters: Tensor, tokens_BT: Tensor, micro_batch: int, gradient: Tensor) -> Tensor:
+    """Put the gradient of the summed loss into `gradient`, micro-batch by micro-batch; gives the summed loss."""
+    losses: list[Tensor] = []
+    for part_BT in torch.split(tokens_BT, micro_batch):
+        leaves = matrices(model, parameters)
+        loss = loss_sum(model, leaves, part_BT[:, :-1], part_BT[:, 1:])
+        parts = torch.autograd.grad(loss, list(leaves.values()))
+        whole = torch.cat([part.reshape(-1).float() for part in parts])
+        gradient.copy_(whole) if not losses else gradient.add_(whole)
+        losses.append(loss.detach())
+    return torch.stack(losses).sum()
+
+
+def _read_losses(state: State, batch_tokens: int) -> None:
+    """Fold the losses of the latest steps into the smoothed one, in the order of steps."""
+    if not state.unread:
+        return
+    first = state.step - len(state.unread) + 1
+    for step, total in enumerate(torch.stack(state.unread).tolist(), first):
+        loss = total / batch_tokens
+        if step == 1:
+            state.start = state.smoothed = loss
+        state.smoothed += (loss - state.smoothed) / min(step, max(10, step / 10))
+    state.unread.clear()
+
+
+def _divergence(state: State) -> str | None:
+    if not math.isfinite(state.smoothed):
+        return f"training loss is not finite at step {state.step}"
+    state.strikes = state.strikes + 1 if state.smoothed > state.start else 0
+    if state.strikes < STRIKES:
+        return None
+    return (
+        f"smoothed training loss {state.smoothed:.3f} at step {state.step} is above its start, {state.start:.3f}, "
+        f"for {STRIKES} checks"
+    )
+
+
+def _curve_steps(steps: int) -> list[int]:
+    """Log-spaced steps from the first to the last."""
+    count = math.ceil(math.log10(steps) * CURVE_POINTS_PER_DECADE) if steps > 1 else 0
+    return sorted({round(steps ** (k / max(count, 1))) for k in range(count + 1)} | {steps})
+
+
+def _save(spec: RunSpec, execution: Execution, state: State, numerics: Numerics) -> None:
+    if execution.checkpoints is None:
+        return
+    values: dict[str, Any] = {
+        "smoothed": state.smoothed.hex(),
+        "start": state.start.hex(),
+        "strikes": state.strikes,
+        "curve": [asdict(point) for point in state.curve],
+    }
+    tensors = {"parameters": state.parameters, "first": state.moments.first, "second": state.moments.second}
+    checkpoint.write(
+        execution.checkpoints,
+        Checkpoint(run_id=run_id(spec), signature=numerics.signature, step=state.step, tensors=tensors, values=values),
+    )
+
+
+def _resume(spec: RunSpec, execution: Execution, numerics: Numerics) -> State | None:
+    folder: Path | None = execution.checkpoints
+    found = checkpoint.newest(folder, run_id=run_id(spec), signature=numerics.signature) if folder else None
+    if found is None:
+        return None
+    tensors = {name: tensor.to(execution.device) for name, tensor in found.tensors.items()}
+    return State(
+        parameters=tensors["parameters"],
+        moments=Moments(first=tensors["first"], second=tensors["second"]),
+        step=found.step,
+        smoothed=float.fromhex(found.values["smoothed"]),
+        start=float.fromhex(found.values["start"]),
+        strikes=found.values["strikes"],
+        curve=[CurvePoint(**point) for point in found.values["curve"]],
+    )
