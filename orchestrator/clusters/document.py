@@ -59,14 +59,26 @@ class Document:
         value = self.at(*path)
         return value if isinstance(value, int) and not isinstance(value, bool) else None
 
+    def commands(self, key: str) -> list[tuple[KeyPath, str]]:
+        """The shell commands below a key at the top, each with its path."""
+        return [((key, index), text) for index, text in enumerate(self.items(key)) if isinstance(text, str)]
+
     def strings(self) -> Iterator[tuple[KeyPath, str]]:
         """Every text in the document, with its path."""
         yield from _strings(self.root, ())
 
-    def finding(
+    def error(self, code: str, path: KeyPath, *, wrong: str, expected: str, remedy: str) -> Finding:
+        """A finding that the cluster would fail on, pay for, or be open through."""
+        return self._finding("error", code, path, wrong=wrong, expected=expected, remedy=remedy)
+
+    def warning(self, code: str, path: KeyPath, *, wrong: str, expected: str, remedy: str) -> Finding:
+        """A finding to be looked at."""
+        return self._finding("warning", code, path, wrong=wrong, expected=expected, remedy=remedy)
+
+    def _finding(
         self, severity: Severity, code: str, path: KeyPath, *, wrong: str, expected: str, remedy: str
     ) -> Finding:
-        """A finding about a path, at its line or at that of the nearest key above that is in the file."""
+        """A finding at the line of its path, or of the nearest key above that is in the file."""
         known = next((path[:end] for end in range(len(path), 0, -1) if path[:end] in self.lines), ())
         return Finding(
             severity=severity,

@@ -226,8 +226,8 @@ def _unknown(document: Document, path: KeyPath, known: list[str]) -> Iterator[Fi
 
 
 def _error(document: Document, code: str, path: KeyPath, wrong: str, expected: str, remedy: str) -> Finding:
-    return document.finding("error", code, path, wrong=wrong, expected=expected, remedy=remedy)
+    return document.error(code, path, wrong=wrong, expected=expected, remedy=remedy)
 
 
 def _warning(document: Document, code: str, path: KeyPath, wrong: str, expected: str, remedy: str) -> Finding:
-    return document.finding("warning", code, path, wrong=wrong, expected=expected, remedy=remedy)
+    return document.warning(code, path, wrong=wrong, expected=expected, remedy=remedy)

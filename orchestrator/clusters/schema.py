@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import importlib.util
 import json
@@ -31,6 +32,7 @@ def installed_ray() -> str | None:
         return None
 
 
+@functools.cache
 def ray_schema() -> dict[str, Any] | None:
     """Ray's JSON schema of cluster files; None where the installed Ray has none."""
     spec = importlib.util.find_spec("ray")
@@ -52,8 +54,7 @@ def check_schema(document: Document) -> Iterator[Finding]:
     """
     schema = ray_schema()
     if schema is None:
-        yield document.finding(
-            "warning",
+        yield document.warning(
             "no_schema",
             (),
             wrong="the installed Ray brings no schema of cluster files",
@@ -79,8 +80,7 @@ def _explain(document: Document, error: Any) -> Iterator[Finding]:
     if error.validator == "additionalProperties":
         known = list(error.schema.get("properties", {}))
         for name in [name for name in error.instance if name not in known]:
-            yield document.finding(
-                "error",
+            yield document.error(
                 "unknown_key",
                 (*path, name),
                 wrong=f"{name!r} is no key of {place}",
@@ -89,8 +89,7 @@ def _explain(document: Document, error: Any) -> Iterator[Finding]:
             )
     elif error.validator == "required":
         for name in [name for name in rule if name not in error.instance]:
-            yield document.finding(
-                "error",
+            yield document.error(
                 "missing_key",
                 path,
                 wrong=f"{name!r} is missing from {place}",
@@ -99,8 +98,7 @@ def _explain(document: Document, error: Any) -> Iterator[Finding]:
             )
     else:
         expected, remedy = _expectation(error.validator, rule)
-        yield document.finding(
-            "error",
+        yield document.error(
             "wrong_value",
             path,
             wrong=f"{place} is {shown(error.instance)}",

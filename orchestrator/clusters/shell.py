@@ -84,8 +84,7 @@ def check_ray_versions(document: Document, versions: RayVersions) -> Iterator[Fi
             continue
         version = ray_installed_by(text)
         if _NIGHTLY.search(text):
-            yield document.finding(
-                "error",
+            yield document.error(
                 "nightly_ray",
                 path,
                 wrong="this installs a nightly Ray",
@@ -95,8 +94,7 @@ def check_ray_versions(document: Document, versions: RayVersions) -> Iterator[Fi
         elif version is not None:
             yield from _compare(document, path, version, versions)
         elif _INSTALLED.search(text) or _untagged(text):
-            yield document.finding(
-                "warning",
+            yield document.warning(
                 "unpinned_ray",
                 path,
                 wrong="this takes whatever Ray is newest on the day a node starts",
@@ -108,8 +106,7 @@ def check_ray_versions(document: Document, versions: RayVersions) -> Iterator[Fi
 def _compare(document: Document, path: KeyPath, version: str, versions: RayVersions) -> Iterator[Finding]:
     for name, other in (("the Ray installed here", versions.installed), ("constraints.txt", versions.constrained)):
         if other is not None and version != other:
-            yield document.finding(
-                "error",
+            yield document.error(
                 "ray_version_differs",
                 path,
                 wrong=f"Ray {version} on the nodes, {other} in {name}",
@@ -128,8 +125,7 @@ def check_open_networks(document: Document) -> Iterator[Finding]:
     """Addresses that stand for the whole world, wherever they are."""
     for path, text in document.strings():
         if re.search(r"(?<![\d.])0\.0\.0\.0/0|(?<![\w:])::/0", text):
-            yield document.finding(
-                "error",
+            yield document.error(
                 "open_to_the_world",
                 path,
                 wrong="this lets the whole internet in",
@@ -142,8 +138,7 @@ def check_placeholders(document: Document) -> Iterator[Finding]:
     """Values that were left for the user to fill in: names that begin with `your-`."""
     for path, text in document.strings():
         if found := re.search(r"\byour-[a-z-]+", text):
-            yield document.finding(
-                "warning",
+            yield document.warning(
                 "placeholder",
                 path,
                 wrong=f"{found[0]!r} is still the example's",

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from orchestrator.clusters import kuberay, providers, ray_up, schema, shell
+from orchestrator.clusters import capacity, kuberay, local_files, machines, providers, schema, shell, starting
 from orchestrator.clusters.document import Document, load_documents
 from orchestrator.clusters.findings import Finding
 
@@ -38,8 +38,7 @@ def validate_cluster_file(path: str | os.PathLike[str]) -> list[Finding]:
 def _check_ray_up(documents: list[Document], versions: shell.RayVersions) -> Iterator[Finding]:
     document = documents[0]
     if len(documents) > 1:
-        yield document.finding(
-            "error",
+        yield document.error(
             "several_documents",
             (),
             wrong=f"the file holds {len(documents)} YAML documents",
@@ -48,21 +47,22 @@ def _check_ray_up(documents: list[Document], versions: shell.RayVersions) -> Ite
         )
     yield from schema.check_schema(document)
     yield from providers.check_provider(document)
-    yield from providers.check_node_types(document)
-    yield from ray_up.check_sizes(document)
-    yield from ray_up.check_head(document)
-    yield from ray_up.check_auth(document)
-    yield from ray_up.check_mounts(document)
-    yield from ray_up.check_commands(document)
-    yield from ray_up.check_ray_is_installed(document, versions)
+    yield from machines.check_node_types(document)
+    yield from capacity.check_sizes(document)
+    yield from capacity.check_head(document)
+    yield from local_files.check_auth(document)
+    yield from local_files.check_mounts(document)
+    yield from starting.check_defaults(document)
+    yield from starting.check_head_command(document)
+    yield from starting.check_token(document)
+    yield from starting.check_ray_is_installed(document, versions)
     yield from _check_text(document, versions)
 
 
 def _check_kubernetes(documents: list[Document], versions: shell.RayVersions) -> Iterator[Finding]:
     of_ray = [document for document in documents if document.at("kind") in kuberay.KINDS]
     if not of_ray:
-        yield documents[0].finding(
-            "error",
+        yield documents[0].error(
             "not_a_ray_object",
             ("kind",),
             wrong=f"kind is {schema.shown(documents[0].at('kind'))}",
