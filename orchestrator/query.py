@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from analysis import AnalysisError
+from analysis.errors import AnalysisError
 from analysis.stores import scan_curves, scan_runs
 from orchestrator.errors import QueryError, StoreError
 
@@ -37,7 +37,7 @@ def query(location: str, sql: str) -> pa.Table:
             connection.register("curves", scan_curves(location).table)
         connection.execute("set enable_external_access=false")
         connection.execute("set lock_configuration=true")
-        return connection.execute(sql).to_arrow_table()
+        return connection.sql(sql).to_arrow_table()
     except AnalysisError as error:
         raise StoreError(str(error)) from None
     except duckdb.Error as error:

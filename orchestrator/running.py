@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -87,7 +88,7 @@ def run(sweep: Sweep, store: str | Path, options: Options | None = None) -> Resu
     place = Store(store)
     _refuse_other_sweep(sweep, place)
     _ask_about_time(plan(sweep, corpora.estimated(sweep.data), guess), options)
-    launcher = _launcher(sweep.resources, options)
+    launcher = InlineLauncher(Resources()) if _nothing_left(sweep, place, guess) else _launcher(sweep.resources, options)
     try:
         place.initialise()
         lease = acquire(place.objects, take_over=options.take_over)
@@ -124,6 +125,14 @@ def difference(made: Plan, store: Store) -> Difference:
         added=len(wanted - proposed - contents.commits.keys()),
         unwanted=len(proposed - wanted - contents.commits.keys()),
     )
+
+
+def _nothing_left(sweep: Sweep, store: Store, guess: cost.CostModel) -> bool:
+    """Whether every run of the plan is committed, so that no worker is needed."""
+    corpus = corpora.known(sweep.data, store) if store.exists() else None
+    if corpus is None:
+        return False
+    return all(store.objects.exists(f"commits/{point.run_id}.json") for point in plan(sweep, corpus, guess).points)
 
 
 def _refuse_other_sweep(sweep: Sweep, store: Store) -> None:
@@ -190,6 +199,9 @@ def _interrupts() -> Iterator[Callable[[], str | None]]:
             raise KeyboardInterrupt
         asked.append("interrupted" if number == signal.SIGINT else "terminated")
 
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: None
+        return
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield lambda: asked[0] if asked else None
