@@ -1,0 +1,1 @@
+"""Fitting a form: objectives, coordinates, solvers, certificates and intervals."""

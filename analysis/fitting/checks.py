@@ -1,0 +1,179 @@
+"""What weakens a fit: each check gives a warning with a stable code, what was computed, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.fitting.certificate import Certificate
+from analysis.fitting.model import build_model
+from analysis.fitting.problem import Problem
+from analysis.fitting.solve import solve_rows
+from analysis.results import FitWarning
+
+Array = NDArray[np.float64]
+
+DELTA_FACTOR = 10.0
+"""delta is moved by this factor each way to see what depends on it (chosen)."""
+
+
+def check_fit(
+    problem: Problem, theta: Array, delta: float, certificate: Certificate, runs: tuple[str, ...]
+) -> tuple[FitWarning, ...]:
+    """All warnings about one fit, most severe first."""
+    found = [
+        *_unconverged(certificate),
+        *_floor(problem, theta, certificate),
+        *_residuals(problem, theta),
+        *_delta(problem, theta, delta),
+        *_influence(problem, theta, delta, runs),
+    ]
+    return tuple(sorted(found, key=lambda warning: -warning.severity))
+
+
+def _unconverged(certificate: Certificate) -> Iterator[FitWarning]:
+    if not certificate.converged:
+        message = (
+            f"this fit did not converge: {certificate.reason}. Don't use its numbers; fix a coefficient or add runs."
+        )
+        yield FitWarning("not_converged", message, 10.0)
+
+
+def _floor(problem: Problem, theta: Array, certificate: Certificate) -> Iterator[FitWarning]:
+    names = problem.form.names
+    floors = [c.name for c in problem.form.coefficients if c.kind == "floor" and c.name not in certificate.at_bounds]
+    for name in certificate.at_bounds:
+        code = "e_not_identified" if name == "E" else "at_bound"
+        yield FitWarning(
+            code,
+            f"{name} stopped at its limit: the runs don't determine it. Fix {name} or widen the range of sizes.",
+            6.0,
+        )
+    if delta_se := _floor_error(problem, theta):
+        for name in floors:
+            k = names.index(name)
+            if not problem.fixed[k] and delta_se[k] > 0.25:
+                value = float(problem.coefficients(theta)[k])
+                yield FitWarning(
+                    "e_not_identified",
+                    f"{name} = {value:.3g} is known to {100 * delta_se[k]:.0f} % only (standard error): the largest "
+                    "runs are still far "
+                    "above it. Extrapolations depend on it; add larger runs or fix it from another fit.",
+                    4.0,
+                )
+
+
+def _floor_error(problem: Problem, theta: Array) -> dict[int, float]:
+    """Standard error of each free coordinate under equal noise; logs, so relative for positive coefficients."""
+    predictions = build_model(problem).predictions(theta[None], second_order=False)
+    residuals = problem.observed - predictions.value[0]
+    free = np.flatnonzero(~problem.fixed & (theta > problem.low) & (theta < problem.high))
+    jacobian = predictions.jacobian[0][:, free] * np.sqrt(problem.weights)[:, None]
+    freedom = max(len(residuals) - len(free), 1)
+    variance = float((problem.weights * residuals**2).sum() / freedom)
+    covariance = np.linalg.pinv(jacobian.T @ jacobian) * variance
+    return dict(zip(free.tolist(), np.sqrt(np.diag(covariance)).tolist(), strict=True))
+
+
+def _residuals(problem: Problem, theta: Array) -> Iterator[FitWarning]:
+    """A rank correlation of residuals with ln N or ln D, or with distance from the middle: curvature left over."""
+    residuals = problem.observed - build_model(problem).value(theta[None])[0]
+    if np.abs(residuals).max() < 1e-9:
+        yield FitWarning(
+            "looks_synthetic",
+            f"the largest residual is {np.abs(residuals).max():.1e}: these losses follow the form exactly, as no "
+            "training run does.",
+            1.0,
+        )
+        return
+    limit = 3.0 / np.sqrt(len(residuals) - 1)
+    for column in ("params", "tokens", "flops"):
+        if column not in problem.columns:
+            continue
+        x = _ranks(np.log(problem.columns[column]))
+        y = _ranks(residuals)
+        straight, bent = _correlation(x, y), _correlation(np.abs(x - x.mean()), y)
+        strongest = max(straight, bent, key=abs)
+        if abs(strongest) > limit:
+            kind = "trend with" if strongest == straight else "bend over"
+            yield FitWarning(
+                "residual_trend",
+                f"residuals {kind} {column} (rank correlation {strongest:+.2f}, expected within {limit:.2f}): the "
+                "form misses something. "
+                "Compare forms by backtest, or leave out the smallest runs.",
+                3.0,
+            )
+
+
+def _ranks(x: Array) -> Array:
+    return np.argsort(np.argsort(x, kind="stable"), kind="stable").astype(np.float64)
+
+
+def _correlation(x: Array, y: Array) -> float:
+    x, y = x - x.mean(), y - y.mean()
+    scale = np.sqrt((x @ x) * (y @ y))
+    return float(x @ y / scale) if scale > 0 else 0.0
+
+
+def _delta(problem: Problem, theta: Array, delta: float) -> Iterator[FitWarning]:
+    if not 0 < delta < np.inf:
+        return
+    errors = _floor_error(problem, theta)
+    for factor in (DELTA_FACTOR, 1 / DELTA_FACTOR):
+        moved = solve_rows(problem, theta[None], problem.weights[None], delta * factor).theta[0]
+        worst = max(((abs(moved[k] - theta[k]) / se, k) for k, se in errors.items() if se > 0), default=(0.0, 0))
+        if worst[0] > 2:
+            name = problem.form.names[worst[1]]
+            before, after = (float(problem.coefficients(x)[worst[1]]) for x in (theta, moved))
+            yield FitWarning(
+                "delta_sensitive",
+                f"with delta {delta * factor:.1e} instead of {delta:.1e}, {name} goes from {before:.4g} to "
+                f"{after:.4g}, "
+                f"{worst[0]:.1f} standard errors: a few runs decide. Look at the largest residuals; use huber:auto.",
+                2.5,
+            )
+            return
+
+
+def _influence(problem: Problem, theta: Array, delta: float, runs: tuple[str, ...]) -> Iterator[FitWarning]:
+    """Leave out each of the five runs with the most leverage or the largest residual."""
+    errors = _floor_error(problem, theta)
+    if len(runs) <= problem.free_count + 1 or not errors:
+        return
+    predictions = build_model(problem).predictions(theta[None], second_order=False)
+    jacobian = predictions.jacobian[0][:, list(errors)]
+    leverage = np.einsum("nk,nk->n", jacobian @ np.linalg.pinv(jacobian.T @ jacobian), jacobian)
+    residual = np.abs(problem.observed - predictions.value[0])
+    candidates = np.unique(np.concatenate([np.argsort(-leverage)[:5], np.argsort(-residual)[:5]]))
+    weights = np.tile(problem.weights, (len(candidates), 1))
+    weights[np.arange(len(candidates)), candidates] = 0.0
+    moved = solve_rows(problem, np.tile(theta, (len(candidates), 1)), weights, delta).theta
+    scale = np.array([max(se, 1e-300) for se in errors.values()])
+    shift = np.abs(moved - theta)[:, list(errors)] / scale
+    strong = [runs[i] for i, worst in zip(candidates, shift.max(1), strict=True) if worst > 1]
+    if strong:
+        yield FitWarning(
+            "influential_runs",
+            f"leaving out {', '.join(strong[:5])} alone moves a coefficient by more than its standard error "
+            f"(up to {shift.max():.1f}). Check these runs, or repeat them.",
+            2.0,
+        )
+
+
+def check_extrapolation(flops: float, largest: float) -> Iterator[FitWarning]:
+    """Warn where a budget lies beyond what was fitted."""
+    if flops > 10 * largest:
+        yield FitWarning(
+            "extrapolation",
+            f"{flops:.2e} FLOPs is {flops / largest:.3g} times the largest fitted run ({largest:.2e}): the interval "
+            "assumes that the form "
+            "holds all the way. Add a larger budget, and see the backtest.",
+            3.0,
+        )
+
+
+def named_runs(frame_ids: Mapping[int, str] | None, count: int) -> tuple[str, ...]:
+    """Names of runs for messages: their ids, else their row numbers."""
+    return tuple((frame_ids or {}).get(i, f"row {i}") for i in range(count))

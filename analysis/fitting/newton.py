@@ -1,0 +1,137 @@
+"""Damped Newton with the exact Hessian, many rows at once, in NumPy.
+
+The first steps use the reweighted Gauss-Newton matrix, which lies above the Hessian and is never indefinite; then the
+exact Hessian takes over, so that the end is quadratic even where residuals are large. Stops on the Newton decrement,
+the decrease that the quadratic model still expects, and not on a small step or a small change. Limits are kept by
+projection: a coordinate at a limit whose gradient points outwards is held for that step.
+
+Shapes: R rows (starts or bootstrap weights), n runs, P coordinates.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.fitting.model import Model
+from analysis.fitting.objective import objective_value
+
+Array = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+
+REWEIGHTED_STEPS = 3
+MAX_STEPS = 300
+STOP_SHARE = 1e-12
+"""Stop when the expected decrease is below this share of the objective (chosen: far below the certificate's)."""
+
+
+@dataclass(frozen=True)
+class Solutions:
+    """Where R searches ended: coordinates (R, P), objectives (R,), and whether each stopped by its decrement (R,)."""
+
+    theta: Array
+    value: Array
+    converged: Flags
+
+
+@dataclass(frozen=True)
+class Curvature:
+    """Derivatives of the objective at R coordinate vectors.
+
+    Attributes:
+        gradient: Shape (R, P).
+        hessian: Exact, or the reweighted Gauss-Newton matrix, shape (R, P, P).
+        damping: Diagonal of the reweighted Gauss-Newton matrix, shape (R, P).
+    """
+
+    gradient: Array
+    hessian: Array
+    damping: Array
+
+
+def curvature(model: Model, theta: Array, observed: Array, weights: Array, delta: float, *, exact: bool) -> Curvature:
+    """Gradient and Hessian of the objective, or the matrix above it where not `exact`."""
+    predictions = model.predictions(theta, second_order=exact)
+    residuals = observed - predictions.value
+    size = np.abs(residuals)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        pull = weights * np.where(size > delta, delta / size, 1.0)
+    clipped = pull * residuals
+    jacobian = predictions.jacobian
+    gradient = -np.einsum("rn,rnk->rk", clipped, jacobian)
+    weighted = jacobian * pull[..., None]
+    damping = np.einsum("rnk,rnk->rk", weighted, jacobian)
+    if not exact:
+        return Curvature(gradient, weighted.transpose(0, 2, 1) @ jacobian, damping)
+    inside = jacobian * (weights * (size <= delta))[..., None]
+    hessian = inside.transpose(0, 2, 1) @ jacobian - predictions.curvature(clipped)
+    return Curvature(gradient, hessian, damping)
+
+
+def minimise(
+    model: Model, observed: Array, theta: Array, weights: Array, delta: float, low: Array, high: Array
+) -> Solutions:
+    """Minimise the Huber objective from every row of theta.
+
+    Args:
+        model: Predictions.
+        observed: What they are compared with, shape (n,).
+        theta: Starts, shape (R, P).
+        weights: Shape (R, n), or (1, n) for all rows.
+        delta: Huber's delta; inf for squares.
+        low: Lower limits, shape (P,).
+        high: Upper limits, shape (P,).
+    """
+    rows = len(theta)
+    theta, weights = theta.copy(), np.broadcast_to(weights, (rows, len(observed)))
+    value = _value(model, observed, theta, weights, delta)
+    damping = np.full(rows, 1e-3)
+    converged = np.zeros(rows, dtype=bool)
+    active = np.flatnonzero(np.isfinite(value))
+    for iteration in range(MAX_STEPS):
+        if len(active) == 0:
+            break
+        exact = iteration >= REWEIGHTED_STEPS
+        now = curvature(model, theta[active], observed, weights[active], delta, exact=exact)
+        step, decrease = damped_step(now, theta[active], damping[active], low, high)
+        trial = np.clip(theta[active] + step, low, high)
+        reached = _value(model, observed, trial, weights[active], delta)
+        better = reached <= value[active]
+        expected = decrease <= STOP_SHARE * value[active] + 1e-30 * len(observed)
+        done = (
+            exact
+            & expected
+            & (better | (decrease <= 1e-9 * value[active] + 1e-26 * len(observed)))
+            & (damping[active] < 1)
+        )
+        theta[active[better]], value[active[better]] = trial[better], reached[better]
+        converged[active[done]] = True
+        factor = np.where(better, 0.15, 8.0)
+        damping[active] = np.maximum(damping[active] * factor, np.where(better, 1e-12, 1e-8))
+        active = active[~done & (damping[active] < 1e12)]
+    return Solutions(theta, value, converged)
+
+
+def damped_step(now: Curvature, theta: Array, damping: Array, low: Array, high: Array) -> tuple[Array, Array]:
+    """Newton steps (R, P) over the free coordinates and the decrease (R,) that the gradient expects of them."""
+    held = ((theta <= low) & (now.gradient >= 0)) | ((theta >= high) & (now.gradient <= 0))
+    gradient = np.where(held, 0.0, now.gradient)
+    diagonal = np.where(held | (now.damping == 0), 1.0, now.damping)
+    matrix = np.where(held[:, :, None] | held[:, None, :], 0.0, now.hessian)
+    index = np.arange(theta.shape[1])
+    matrix[:, index, index] += np.where(held, 1.0, 0.0) + damping[:, None] * diagonal
+    try:
+        step = np.linalg.solve(matrix, -gradient[..., None])[..., 0]
+    except np.linalg.LinAlgError:
+        step = -gradient / diagonal
+    decrease = -(step * gradient).sum(-1)
+    uphill = ~(decrease >= 0)  # indefinite, or not finite
+    step[uphill] = (-gradient / (diagonal * (1 + damping[:, None])))[uphill]
+    return step, np.where(uphill, np.inf, decrease)
+
+
+def _value(model: Model, observed: Array, theta: Array, weights: Array, delta: float) -> Array:
+    value = objective_value(observed - model.value(theta), weights, delta)
+    return np.where(np.isfinite(value), value, np.inf)

@@ -1,0 +1,154 @@
+"""The global search: starts from a coarse grid, Newton from the best and some others, and how many of them agree."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.errors import FitError
+from analysis.fitting.model import AdditiveModel, Model, build_model
+from analysis.fitting.newton import MAX_STEPS, REWEIGHTED_STEPS, Solutions, minimise
+from analysis.fitting.objective import LAD_DELTAS, objective_value
+from analysis.fitting.problem import Problem
+
+Array = NDArray[np.float64]
+Engine = Literal["auto", "compiled", "numpy"]
+
+BEST_STARTS = 5
+OTHER_STARTS = 5
+AGREEMENT = 1e-6
+"""Starts agree when their objectives differ by less than this share (chosen)."""
+
+CHUNK = 128
+"""Rows that the NumPy path solves at once: a few megabytes, which stay in the cache."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """Where a global search ended.
+
+    Attributes:
+        theta: Best coordinates, shape (P,).
+        value: Objective there.
+        converged: Whether that search stopped by its Newton decrement.
+        starts: Searches run.
+        agreeing: Searches that ended within `AGREEMENT` of the best.
+    """
+
+    theta: Array
+    value: float
+    converged: bool
+    starts: int
+    agreeing: int
+
+
+def search(problem: Problem, delta: float, *, seed: int = 0, engine: Engine = "auto") -> Search:
+    """Find the global minimum.
+
+    Args:
+        problem: What to fit.
+        delta: Huber's delta; 0 for least absolute deviation, inf for squares.
+        seed: Chooses the starts that are not the best of the grid.
+        engine: Which solver.
+
+    Raises:
+        FitError: No start gives a finite objective.
+    """
+    generator = np.random.default_rng(seed)
+    candidates = problem.coordinates(problem.form.starts(problem.columns, problem.loss, generator))
+    starts = choose_starts(problem, candidates, delta, generator)
+    ends = solve_rows(problem, starts, problem.weights[None], delta, engine=engine)
+    best = int(np.argmin(ends.value))
+    value = float(ends.value[best])
+    slack = AGREEMENT * value + 1e-24 * len(problem.loss)
+    return Search(
+        theta=ends.theta[best],
+        value=value,
+        converged=bool(ends.converged[best]),
+        starts=len(starts),
+        agreeing=int((ends.value <= value + slack).sum()),
+    )
+
+
+def choose_starts(problem: Problem, candidates: Array, delta: float, generator: np.random.Generator) -> Array:
+    """The candidates of lowest objective, and some others by chance, so that agreement means something."""
+    residuals = problem.observed - build_model(problem).value(candidates)
+    value = objective_value(residuals, problem.weights, delta)
+    order = np.argsort(np.where(np.isfinite(value), value, np.inf))
+    order = order[: int(np.isfinite(value).sum())]
+    if len(order) == 0:
+        raise FitError(
+            f"no start of {problem.form.name} gives a finite loss on these {len(problem.loss)} runs: "
+            "expected columns on usual scales. Check params, tokens and loss, or choose another form."
+        )
+    rest = order[BEST_STARTS : max(len(order) // 2, BEST_STARTS)]
+    others = generator.permutation(rest)[:OTHER_STARTS]
+    return np.asarray(candidates[np.concatenate([order[:BEST_STARTS], others])])
+
+
+def solve_rows(problem: Problem, starts: Array, weights: Array, delta: float, *, engine: Engine = "auto") -> Solutions:
+    """Minimise from each start (R, P) under its weights (R, n) or (1, n).
+
+    Least absolute deviation (delta = 0) is reached through Huber's loss with ever smaller delta; its values are then
+    sums of absolute residuals.
+    """
+    deltas = LAD_DELTAS if delta == 0 else (delta,)
+    if engine == "compiled" or (engine == "auto" and can_compile(problem)):
+        ends = _compiled(problem, starts, weights, deltas)
+    else:
+        ends = _numpy(problem, starts, weights, deltas)
+    if delta > 0:
+        return ends
+    residuals = problem.observed - build_model(problem).value(ends.theta)
+    return Solutions(ends.theta, objective_value(residuals, weights, 0.0), ends.converged)
+
+
+def can_compile(problem: Problem) -> bool:
+    """Whether the compiled kernel serves this problem here."""
+    return problem.form.name == "additive" and _has_numba()
+
+
+@cache
+def _has_numba() -> bool:
+    return importlib.util.find_spec("numba") is not None
+
+
+def _compiled(problem: Problem, starts: Array, weights: Array, deltas: tuple[float, ...]) -> Solutions:
+    from analysis.fitting import kernel  # numba takes half a second to import
+
+    model = AdditiveModel(problem)
+    theta, value, converged = kernel.solve_rows(
+        starts, model.u, model.v, problem.observed, np.ascontiguousarray(weights), np.array(deltas),
+        problem.space == "log", problem.low, problem.high, REWEIGHTED_STEPS, MAX_STEPS,
+    )  # fmt: skip
+    return Solutions(theta, value, converged)
+
+
+def _numpy(problem: Problem, starts: Array, weights: Array, deltas: tuple[float, ...]) -> Solutions:
+    model, observed = build_model(problem), problem.observed
+    weights = np.broadcast_to(weights, (len(starts), len(observed)))
+    chunk = CHUNK if problem.form.name == "additive" else CHUNK // 8
+    parts = []
+    for first in range(0, len(starts), chunk):
+        part = slice(first, first + chunk)
+        parts.append(_through(model, observed, starts[part], weights[part], deltas, problem))
+    return Solutions(
+        np.concatenate([part.theta for part in parts]),
+        np.concatenate([part.value for part in parts]),
+        np.concatenate([part.converged for part in parts]),
+    )
+
+
+def _through(
+    model: Model, observed: Array, theta: Array, weights: Array, deltas: tuple[float, ...], problem: Problem
+) -> Solutions:
+    """Pass through several deltas, each from the end of the one before."""
+    ends = Solutions(theta, np.full(len(theta), np.inf), np.zeros(len(theta), dtype=bool))
+    for delta in deltas:
+        ends = minimise(model, observed, ends.theta, weights, delta, problem.low, problem.high)
+    return ends

@@ -1,0 +1,334 @@
+"""Choose N and D for a big run: by budget, by the loss wanted, by the data there is, by GPUs and days."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.errors import LawError
+from analysis.fitting.bootstrap import percentile_interval
+from analysis.fitting.shapes import SIX_N
+from analysis.laws.law import Law
+from analysis.laws.models import KNOWN_MODELS, PEAK_FLOPS_PER_SECOND, KnownModel
+from analysis.laws.published import law as published_law
+from analysis.laws.repetition import limit_data
+from analysis.laws.surface import Surface
+from analysis.parametric import FormFit, interval_json
+from analysis.results import FitWarning, Interval
+
+Array = NDArray[np.float64]
+
+BAND_NATS = 0.01
+SIZE_FACTORS = (0.25, 0.3, 0.5, 0.75, 1.5, 2.0, 4.0)
+DEFAULT_MFU = 0.4
+"""Model FLOPs utilisation (chosen: what well-tuned dense training reaches on current accelerators)."""
+
+DRAWS = 200
+"""Bootstrap draws that carry a fit's uncertainty into an allocation (chosen)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SizeCost:
+    """What a size other than the optimum costs.
+
+    Attributes:
+        factor: Size over the optimal size.
+        extra_loss: Nats lost at the same budget.
+        extra_compute: Share of more training compute to reach the optimum's loss; None where no amount of data does.
+    """
+
+    factor: float
+    extra_loss: float
+    extra_compute: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inference:
+    """The part of an allocation that inference decides.
+
+    Attributes:
+        tokens: Inference tokens over the model's life.
+        total_flops: Training and inference together.
+        baseline_params: The train-optimal model of the same loss.
+        baseline_tokens: Its data.
+        baseline_flops: Its training and inference.
+        saved: Share of `baseline_flops` that is saved.
+    """
+
+    tokens: float
+    total_flops: float
+    baseline_params: float
+    baseline_tokens: float
+    baseline_flops: float
+    saved: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Allocation:
+    """N and D for a run.
+
+    Attributes:
+        goal: What was asked: `train-optimal`, `match-size`, `inference-aware` or `data-limited`.
+        law: Name of the law.
+        params: N.
+        tokens: D.
+        loss: Predicted loss; None from a rule without a loss.
+        flops: Training FLOPs.
+        intervals: For `params`, `tokens`, `loss`, `flops`; None where the law carries no uncertainty.
+        band: Sizes whose loss at the same FLOPs is within .01 nats of the best.
+        size_costs: What other sizes cost.
+        inference: The inference part, where asked.
+        unique_tokens: Distinct tokens, where limited.
+        shape_rule: FLOPs per token that were assumed.
+        neighbours: Known models of similar training FLOPs.
+        warnings: What weakens this.
+    """
+
+    goal: str
+    law: str
+    params: float
+    tokens: float
+    loss: float | None
+    flops: float
+    intervals: Mapping[str, Interval | None]
+    band: tuple[float, float] | None = None
+    size_costs: tuple[SizeCost, ...] = ()
+    inference: Inference | None = None
+    unique_tokens: float | None = None
+    shape_rule: str = SIX_N.description
+    neighbours: tuple[KnownModel, ...] = ()
+    warnings: tuple[FitWarning, ...] = field(default_factory=tuple)
+
+    @property
+    def tokens_per_param(self) -> float:
+        """D / N."""
+        return self.tokens / self.params
+
+    @property
+    def epochs(self) -> float | None:
+        """D over distinct tokens, where these are limited."""
+        return None if self.unique_tokens is None else self.tokens / self.unique_tokens
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for one JSON document."""
+        return {
+            "goal": self.goal,
+            "law": self.law,
+            "params": self.params,
+            "tokens": self.tokens,
+            "loss": self.loss,
+            "flops": self.flops,
+            "tokens_per_param": self.tokens_per_param,
+            "intervals": {name: interval_json(i) if i else None for name, i in self.intervals.items()},
+            "band": None if self.band is None else {"nats": BAND_NATS, "low": self.band[0], "high": self.band[1]},
+            "size_costs": [vars(cost) for cost in self.size_costs],
+            "inference": None if self.inference is None else dict(vars(self.inference)),
+            "unique_tokens": self.unique_tokens,
+            "epochs": self.epochs,
+            "shape_rule": self.shape_rule,
+            "neighbours": [
+                {"name": m.name, "params": m.params, "tokens": m.tokens, "tokens_per_param": m.tokens_per_param}
+                for m in self.neighbours
+            ],
+            "warnings": [{"code": w.code, "message": w.message} for w in self.warnings],
+        }
+
+
+def allocate(
+    law: str | Law | FormFit = "besiroglu2024",
+    *,
+    flops: float | None = None,
+    match_size: float | None = None,
+    inference_tokens: float | None = None,
+    unique_tokens: float | None = None,
+    gpu: str | None = None,
+    gpus: int = 1,
+    days: float | None = None,
+    mfu: float = DEFAULT_MFU,
+    level: float = 0.9,
+) -> Allocation:
+    """Allocate a budget.
+
+    Args:
+        law: A published law or its name, or a fit.
+        flops: Training budget C. With `inference_tokens`: the budget whose optimal loss is to be matched.
+        match_size: Instead of a budget, the loss of a compute-optimal model of this many parameters.
+        inference_tokens: Tokens that the model will serve; then training and inference together are minimised.
+        unique_tokens: Distinct training tokens; then epochs are worth what Muennighoff et al. 2023 measured.
+        gpu: Instead of a budget, an accelerator, with `gpus` and `days`.
+        gpus: Number of accelerators.
+        days: Days of training.
+        mfu: Model FLOPs utilisation, the share of peak that training reaches.
+        level: Level of intervals.
+
+    Raises:
+        LawError: No budget or more than one, a value that is not positive, or a law that can't answer.
+    """
+    chosen = published_law(law) if isinstance(law, str) else law
+    budget = resolve_budget(flops, match_size, gpu, gpus, days, mfu)
+    for name, value in (("inference_tokens", inference_tokens), ("unique_tokens", unique_tokens)):
+        if value is not None and not value > 0:
+            raise LawError(f"{name} {value!r}: expected a positive number of tokens, or leave it out.")
+    if isinstance(chosen, Law) and chosen.form is None:
+        return _by_rule(chosen, budget, match_size, inference_tokens, unique_tokens)
+    surface = surface_of(chosen)
+    if unique_tokens is not None:
+        surface = limit_data(surface, unique_tokens)
+    return _by_surface(chosen, surface, budget, match_size, inference_tokens, unique_tokens, level)
+
+
+def resolve_budget(
+    flops: float | None, match_size: float | None, gpu: str | None, gpus: int, days: float | None, mfu: float
+) -> float | None:
+    """Training FLOPs from exactly one of its descriptions; None for `match_size`."""
+    given = [name for name, value in (("flops", flops), ("match_size", match_size), ("gpu", gpu)) if value is not None]
+    if len(given) != 1:
+        raise LawError(
+            f"the budget is given by {given or 'nothing'}: expected one of flops, match_size, or gpu with days."
+        )
+    for name, value in (("flops", flops), ("match_size", match_size), ("gpus", gpus), ("days", days)):
+        if value is not None and not (np.isfinite(value) and value > 0):
+            raise LawError(f"{name} {value!r}: expected a positive number.")
+    if gpu is None:
+        return flops
+    if gpu not in PEAK_FLOPS_PER_SECOND:
+        raise LawError(f"gpu {gpu!r} is unknown: expected one of {', '.join(PEAK_FLOPS_PER_SECOND)}. Or pass flops.")
+    if days is None:
+        raise LawError(f"gpu {gpu} without days: expected how long it runs. Pass days=30.")
+    if not 0 < mfu <= 1:
+        raise LawError(f"mfu {mfu!r}: expected a share of peak between 0 and 1, such as .4.")
+    return PEAK_FLOPS_PER_SECOND[gpu] * gpus * days * 86400 * mfu
+
+
+def surface_of(law: Law | FormFit) -> Surface:
+    """The loss surface of a law, or of a fit with bootstrap draws after its estimate."""
+    if isinstance(law, Law):
+        assert law.form is not None
+        return Surface(form=law.form, coefficients=law.values, shapes=law.shapes, columns=law.columns)
+    estimate = np.array([[law.coefficients[name] for name in law.form.names]])
+    return Surface(
+        form=law.form, coefficients=np.concatenate([estimate, law.resamples.draws[:DRAWS]]), shapes=law.shapes
+    )
+
+
+def _by_rule(
+    law: Law, budget: float | None, match_size: float | None, inference: float | None, unique: float | None
+) -> Allocation:
+    if budget is None or inference is not None or unique is not None or match_size is not None:
+        raise LawError(
+            f"{law.name} gives no loss: expected flops alone. For the rest choose a law such as besiroglu2024."
+        )
+    best = law.optimum(budget)
+    return Allocation(
+        goal="train-optimal",
+        law=law.name,
+        params=best.params,
+        tokens=best.tokens,
+        loss=None,
+        flops=budget,
+        intervals={"params": None, "tokens": None, "loss": None, "flops": None},
+        neighbours=nearest_models(budget),
+    )
+
+
+def _by_surface(
+    law: Law | FormFit,
+    surface: Surface,
+    budget: float | None,
+    match_size: float | None,
+    inference_tokens: float | None,
+    unique_tokens: float | None,
+    level: float,
+) -> Allocation:
+    rows = len(surface.coefficients)
+    flops = surface.flops_of_optimum(match_size) if budget is None and match_size else np.full(rows, budget)
+    params = surface.optimal_params(flops)
+    tokens = surface.tokens_at(params, flops)
+    loss = surface.loss(params, tokens)
+    goal = "train-optimal" if match_size is None else "match-size"
+    goal = goal if unique_tokens is None else "data-limited"
+    inference = None
+    if inference_tokens is not None:
+        goal, baseline = "inference-aware", (params, tokens)
+        params, tokens = surface.cheapest(loss, inference_tokens)
+        inference = _inference(surface, params, tokens, baseline, inference_tokens)
+        flops = surface.shapes.flops_per_token(params) * tokens
+    samples = {"params": params, "tokens": tokens, "loss": loss, "flops": flops}
+    best = surface.optimal_params(flops)
+    low, high = surface.band(flops, best, BAND_NATS)
+    return Allocation(
+        goal=goal,
+        law=law.name if isinstance(law, Law) else f"fit of {law.form.name} to {len(law.runs)} runs",
+        params=float(params[0]),
+        tokens=float(tokens[0]),
+        loss=float(loss[0]),
+        flops=float(flops[0]),
+        intervals={name: _interval(sample, level) for name, sample in samples.items()},
+        band=(float(low[0]), float(high[0])),
+        size_costs=size_costs(surface, float(flops[0])),
+        inference=inference,
+        unique_tokens=unique_tokens,
+        shape_rule=surface.shapes.description,
+        neighbours=nearest_models(float(flops[0])),
+        warnings=_warnings(law, float(flops[0])),
+    )
+
+
+def _interval(sample: Array, level: float) -> Interval | None:
+    """Interval over the draws after the estimate; None for a law without draws or a quantity that was given."""
+    if len(sample) < 3 or np.ptp(sample) == 0:
+        return None
+    return percentile_interval(sample[1:], level)
+
+
+def _inference(
+    surface: Surface, params: Array, tokens: Array, baseline: tuple[Array, Array], inference_tokens: float
+) -> Inference:
+    def total(n: float, d: float) -> float:
+        per_token = float(surface.shapes.flops_per_token(np.array(n)))
+        return per_token * d + per_token / 3 * inference_tokens
+
+    before = total(float(baseline[0][0]), float(baseline[1][0]))
+    after = total(float(params[0]), float(tokens[0]))
+    return Inference(
+        tokens=inference_tokens,
+        total_flops=after,
+        baseline_params=float(baseline[0][0]),
+        baseline_tokens=float(baseline[1][0]),
+        baseline_flops=before,
+        saved=1 - after / before,
+    )
+
+
+def size_costs(surface: Surface, flops: float, factors: tuple[float, ...] = SIZE_FACTORS) -> tuple[SizeCost, ...]:
+    """What sizes other than the optimum cost, at the same budget and for the same loss."""
+    first = Surface(
+        form=surface.form, coefficients=surface.coefficients[:1], shapes=surface.shapes, columns=surface.columns
+    )
+    budget = np.array([flops])
+    best = first.optimal_params(budget)
+    target = first.loss(best, first.tokens_at(best, budget))
+    sizes = best[:, None] * np.array(factors)
+    losses = first.loss(sizes, first.tokens_at(sizes, budget[:, None]))[0]
+    compute = (first.shapes.flops_per_token(sizes) * first.tokens_to_reach(sizes, target[:, None]))[0] / flops - 1
+    return tuple(
+        SizeCost(factor=f, extra_loss=float(x - target[0]), extra_compute=float(c) if np.isfinite(c) else None)
+        for f, x, c in zip(factors, losses, compute, strict=True)
+    )
+
+
+def nearest_models(flops: float, count: int = 3) -> tuple[KnownModel, ...]:
+    """Known models of the most similar training FLOPs."""
+    return tuple(sorted(KNOWN_MODELS, key=lambda model: abs(np.log(model.flops / flops)))[:count])
+
+
+def _warnings(law: Law | FormFit, flops: float) -> tuple[FitWarning, ...]:
+    if isinstance(law, Law):
+        return ()
+    from analysis.fitting.checks import check_extrapolation
+
+    return (*check_extrapolation(flops, float(law.runs.column("flops").max())), *law.warnings)
