@@ -38,7 +38,9 @@ def check_auth(document: Document) -> Iterator[Finding]:
                 expected="mode 600, or ssh refuses it",
                 remedy=f"chmod 600 {given}",
             )
-    if document.text("auth", "ssh_user") is None:
+    # Without any `auth` the clouds' defaults apply, which log in as ubuntu.
+    defaulted = document.at("auth") is None and document.text("provider", "type") in ("aws", "gcp")
+    if document.text("auth", "ssh_user") is None and not defaulted:
         yield document.error(
             "missing_ssh_user",
             ("auth",),

@@ -225,6 +225,7 @@ AWS_FLAWS: list[tuple[str, str, Callable[[Config], object]]] = [
     ("open_dashboard", "no head_start_ray_commands", lambda c: c.pop("head_start_ray_commands")),
     ("no_token", "RAY_AUTH_MODE=token", lambda c: replaced(c, "export RAY_AUTH_MODE=token;", "")),
     ("token_on_one_side", "no worker can join", lambda c: c.update(worker_start_ray_commands=["ray start"])),
+    ("token_on_one_side", "no worker can join", lambda c: c.pop("worker_start_ray_commands")),
     (
         "no_autoscaling",
         "autoscaling-config",
@@ -248,6 +249,7 @@ OTHER_FLAWS: list[tuple[Path, str, str, Callable[[Config], object]]] = [
     (GCP, "odd_machine_type", "large", lambda c: gpu(c)["node_config"].update(machineType="large")),
     (LOCAL, "missing_provider_key", "head_ip", lambda c: c["provider"].pop("head_ip")),
     (LOCAL, "missing_provider_key", "worker_ips", lambda c: c["provider"].pop("worker_ips")),
+    (LOCAL, "missing_ssh_user", "KeyError", lambda c: c.pop("auth")),
     (LOCAL, "workers_left_out", "with 3 worker_ips", lambda c: c.update(max_workers=2)),
     (LOCAL, "address_twice", "the head's", lambda c: c["provider"].update(head_ip="10.0.0.11")),
     (LOCAL, "node_types_on_premises", "Ray aborts", lambda c: c.update(load(AWS), provider=c["provider"])),
@@ -406,11 +408,11 @@ def spoiled(config: Config, path: tuple[str | int, ...], value: object) -> Confi
 @pytest.mark.parametrize("path", OURS, ids=lambda path: path.name)
 def test_removing_or_emptying_any_key_gives_findings_and_never_a_traceback(path: Path, checkout: Path) -> None:
     config = load(path)
-    required = {"cluster_name", "provider", "available_node_types", "head_node_type", "auth", "spec", "kind"}
+    required = {"cluster_name", "provider", "available_node_types", "head_node_type", "spec"}
     for key in paths(config):
         for value in (..., None):
             findings = validate(spoiled(config, key, value), checkout)
-            if len(key) == 1 and key[0] in required - {"kind"}:
+            if len(key) == 1 and key[0] in required:
                 assert errors(findings), key
 
 
