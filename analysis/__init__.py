@@ -9,13 +9,29 @@ from importlib import import_module
 from typing import Any
 
 _PUBLIC = {
+    "AnalysisError": "analysis.errors",
+    "ConventionError": "analysis.errors",
+    "Dropped": "analysis.results",
+    "FitError": "analysis.errors",
+    "FitWarning": "analysis.results",
     "Huber": "analysis.fitting.objective",
+    "Interval": "analysis.results",
+    "LawError": "analysis.errors",
     "LeastAbsolute": "analysis.fitting.objective",
+    "Runs": "analysis.table",
+    "SourceError": "analysis.errors",
     "Squares": "analysis.fitting.objective",
     "allocate": "analysis.laws.allocation",
     "certify": "analysis.parametric",
+    "drop_highest": "analysis.reading",
+    "fit_envelope": "analysis.envelope",
     "fit_form": "analysis.parametric",
+    "fit_isoflop": "analysis.isoflop",
     "law": "analysis.laws.published",
+    "read_curves": "analysis.sources",
+    "read_runs": "analysis.reading",
+    "store_curves": "analysis.stores",
+    "store_rows": "analysis.stores",
 }
 """Public name -> the module that defines it, sorted by name."""
 

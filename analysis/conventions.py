@@ -1,0 +1,102 @@
+"""Conventions that all runs of one fit must share, and re-counting of parameters under another one.
+
+N*(C) changes its exponent by .17 between counting blocks and counting blocks and head at small sizes, and a loss
+after decay is not the loss of the same run before it: mixing these bends a law without any residual showing it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Literal
+
+import pandas as pd
+
+from analysis.errors import ConventionError, SourceError
+
+MixKind = Literal["count", "flops_rule", "evaluation", "decay"]
+
+COUNTS: Mapping[str, tuple[str, ...]] = {
+    "blocks+head": ("params_body", "params_head"),
+    "blocks": ("params_body",),
+    "total": ("params_total",),
+    "active": ("params_active",),
+}
+"""Columns that add up to N under each convention; the first three are the trainer's."""
+
+_COLUMNS: Mapping[MixKind, tuple[str, ...]] = {
+    "count": ("params_convention",),
+    "flops_rule": ("flops_rule",),
+    "evaluation": ("corpus", "heldout_tokens", "context"),
+    "decay": ("decayed",),
+}
+
+_SENTENCES: Mapping[str, tuple[str, str]] = {
+    "params_convention": ("count parameters in {ways} ways", "Choose one: --count {first}"),
+    "flops_rule": ("count FLOPs by {ways} rules", "Fit the runs of one rule, or allow it: allow_mixed=['flops_rule']"),
+    "corpus": (
+        "are evaluated on {ways} corpora",
+        "Fit the runs of one corpus, or allow it: allow_mixed=['evaluation']",
+    ),
+    "heldout_tokens": (
+        "are evaluated on {ways} numbers of held-out tokens",
+        "Fit the runs of one evaluation, or allow it: allow_mixed=['evaluation']",
+    ),
+    "context": (
+        "have {ways} context lengths, and loss falls with context",
+        "Fit the runs of one context, or allow it: allow_mixed=['evaluation']",
+    ),
+    "decayed": (
+        "end in {ways} states of the learning rate (decayed or not)",
+        "Fit one of them, or allow it: allow_mixed=['decay']",
+    ),
+}
+
+
+def refuse_mixtures(frame: pd.DataFrame, *, kinds: Iterable[MixKind]) -> None:
+    """Raise where the runs differ in a convention of one of `kinds`.
+
+    Raises:
+        ConventionError: With the counts of each value.
+    """
+    for column in (column for kind in kinds for column in _COLUMNS[kind] if column in frame):
+        counts = frame[column].astype(object).where(frame[column].notna(), "not stated").value_counts()
+        if len(counts) > 1:
+            problem, advice = _SENTENCES[column]
+            listed = ", ".join(f"{_value(value)}: {n}" for value, n in counts.items())
+            ways = "two" if len(counts) == 2 else str(len(counts))
+            raise ConventionError(
+                f"these runs {problem.format(ways=ways)} ({listed}). {advice.format(first=_value(counts.index[0]))}"
+            )
+
+
+def recount(frame: pd.DataFrame, convention: str) -> tuple[pd.DataFrame, dict[str, str]]:
+    """`frame` with `params` counted under `convention`, and how it was derived.
+
+    Raises:
+        SourceError: An unknown convention, or the source lacks the parts that it adds up.
+    """
+    if convention not in COUNTS:
+        raise SourceError(
+            f"--count {convention}: unknown convention; expected one of {', '.join(COUNTS)}. Choose one of these."
+        )
+    parts = COUNTS[convention]
+    absent = [part for part in parts if part not in frame or frame[part].isna().any()]
+    if absent:
+        raise SourceError(
+            f"--count {convention} adds up {' + '.join(parts)}, and {absent[0]} is missing for some runs; "
+            f"the columns are {', '.join(map(str, frame.columns))}. Map the column, or leave --count out."
+        )
+    params = sum((pd.to_numeric(frame[part], errors="coerce") for part in parts), start=pd.Series(0, index=frame.index))
+    return frame.assign(params=params, params_convention=convention), {"params": " + ".join(parts)}
+
+
+def single_value(frame: pd.DataFrame, column: str) -> str | None:
+    """The one value of a column of text, None where it is absent, empty or mixed."""
+    if column not in frame:
+        return None
+    values = frame[column].dropna().unique()
+    return str(values[0]) if len(values) == 1 else None
+
+
+def _value(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

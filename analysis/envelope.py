@@ -1,0 +1,347 @@
+"""Approach 1: the lower envelope of loss against compute, and power laws of compute through the models that lie on it.
+
+By default over final losses: the best point of every budget, with those on the convex hull side by side. Hoffmann et
+al. 2022 (arXiv:2203.15556, section 3.1) take the envelope of whole training curves instead; there all points but the
+last of a run are losses before the learning rate has decayed, higher than a run of that length would end at.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from analysis import notation
+from analysis.documents import fit_document
+from analysis.errors import FitError
+from analysis.fitting.optimum import Optimum
+from analysis.fitting.shapes import ShapeRule, shape_rule
+from analysis.frontier import LossFrontier, fit_frontier
+from analysis.points import average_replicates
+from analysis.results import Dropped, FitWarning, Interval
+from analysis.table import Array, Runs
+from analysis.trend import Trend, fit_trend
+
+CURVE_POINTS = 1500
+"""Log-spaced FLOPs at which training curves are compared, as Hoffmann et al. 2022 do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnvelopeFit:
+    """The envelope and the power laws along it.
+
+    Attributes:
+        runs: The runs fitted.
+        over: `final losses` or `training curves`.
+        level: Nominal level of the intervals.
+        flops: C of the envelope's points, rising, shape (k,).
+        params: Their N, shape (k,).
+        tokens: Their D, shape (k,).
+        losses: Their losses, shape (k,).
+        on_hull: Which of them lie on the lower convex hull of (ln C, ln L), shape (k,).
+        shapes: FLOPs per token along the runs' own shapes.
+        params_trend: N*(C) through the envelope.
+        tokens_trend: D*(C) likewise.
+        params_trend_hull: N*(C) through the points on the hull; None with fewer than two.
+        tokens_trend_hull: D*(C) likewise.
+        frontier: L*(C).
+        dropped: Runs and points left out.
+        warnings: What weakens the fit.
+    """
+
+    runs: Runs
+    over: Literal["final losses", "training curves"]
+    level: float
+    flops: Array
+    params: Array
+    tokens: Array
+    losses: Array
+    on_hull: np.ndarray[tuple[int], np.dtype[np.bool_]]
+    shapes: ShapeRule
+    params_trend: Trend
+    tokens_trend: Trend
+    params_trend_hull: Trend | None
+    tokens_trend_hull: Trend | None
+    frontier: LossFrontier
+    dropped: tuple[Dropped, ...]
+    warnings: tuple[FitWarning, ...]
+
+    @property
+    def exponents(self) -> dict[str, float | None]:
+        """Exponents along the envelope: a of N* ∝ C^a and b of D* ∝ C^b."""
+        return {"a": self.params_trend.exponent, "b": self.tokens_trend.exponent}
+
+    @property
+    def exponents_filtered(self) -> dict[str, float | None]:
+        """The same through the points on the hull: a best point above it was searched too coarsely."""
+        N, D = self.params_trend_hull, self.tokens_trend_hull
+        return {"a": N.exponent if N else None, "b": D.exponent if D else None}
+
+    @property
+    def coefficients(self) -> dict[str, float | None]:
+        """N* = N_prefactor C^N_exponent, D* = D_prefactor C^D_exponent, L* = L_floor + L_prefactor C^-L_exponent."""
+        N, D, L = self.params_trend, self.tokens_trend, self.frontier
+        return {
+            "N_exponent": N.exponent,
+            "N_prefactor": N.prefactor,
+            "D_exponent": D.exponent,
+            "D_prefactor": D.prefactor,
+            "L_floor": L.floor,
+            "L_prefactor": L.prefactor * float(L.flops.max()) ** L.gamma,
+            "L_exponent": L.gamma,
+        }
+
+    @property
+    def se(self) -> dict[str, float | None]:
+        """Standard errors; those of the prefactors are of their logarithms."""
+        N, D = self.params_trend, self.tokens_trend
+        return {
+            "N_exponent": N.exponent_se,
+            "log_N_prefactor": N.log_prefactor_se,
+            "D_exponent": D.exponent_se,
+            "log_D_prefactor": D.log_prefactor_se,
+        }
+
+    @property
+    def intervals(self) -> dict[str, Interval]:
+        """Intervals (t) of exponents and prefactors from the scatter; `a` and `b` are the exponents again."""
+        found: dict[str, Interval] = {}
+        for name, short, trend in (("N", "a", self.params_trend), ("D", "b", self.tokens_trend)):
+            found[f"{name}_exponent"] = found[short] = trend.exponent_interval(self.level)
+            found[f"{name}_prefactor"] = trend.prefactor_interval(self.level)
+        return found
+
+    def optimum(self, flops: float, *, level: float | None = None) -> Optimum:
+        """N*, D* = C / φ(N*) and L* at C = `flops`, with intervals at `level` (the fit's own by default)."""
+        level = self.level if level is None else level
+        params, span = self.params_trend.at(flops), self.params_trend.interval_at(flops, level)
+        low, high = (
+            None if end is None else flops / float(self.shapes.flops_per_token(np.array(end)))
+            for end in (span.high, span.low)
+        )
+        return Optimum(
+            flops=flops,
+            params=params,
+            tokens=flops / float(self.shapes.flops_per_token(np.array(params))),
+            loss=self.frontier.at(flops),
+            intervals={
+                "params": span,
+                "tokens": Interval(low, high, level, span.method),
+                "loss": self.frontier.interval_at(flops, level),
+            },
+            shape_rule=self.shapes.description,
+            extrapolation=flops / self.params_trend.range[1],
+        )
+
+    predict = optimum
+
+    def to_json(self) -> dict[str, Any]:
+        """The fit as a JSON object with the keys that all methods share, and the envelope's `points`."""
+        return fit_document(
+            method="envelope",
+            form=f"lower envelope of {self.over}",
+            objective={"kind": "minimum", "space": "linear"},
+            n=len(self.runs),
+            dropped=self.dropped,
+            coefficients=self.coefficients,
+            se=self.se,
+            intervals=self.intervals,
+            certificate={"converged": True, "at_bounds": []},
+            exponents=self.exponents,
+            exponents_filtered=self.exponents_filtered,
+            warnings=self.warnings,
+            points=[
+                {"flops": c, "params": n, "tokens": d, "loss": loss, "on_hull": bool(hull)}
+                for c, n, d, loss, hull in zip(
+                    *_thinned(self.flops, self.params, self.tokens, self.losses, self.on_hull), strict=True
+                )
+            ],
+        )
+
+
+def fit_envelope(runs: Runs, curves: pd.DataFrame | None = None, *, level: float = 0.9) -> EnvelopeFit:
+    """Fit approach 1.
+
+    Args:
+        runs: Finished runs; with a column `budget` the envelope is each budget's best point, else every point below
+            all that cost less.
+        curves: Loss curves with `run_id`, `tokens`, `flops` and `train_loss`; given, the envelope is theirs, at 1500
+            log-spaced FLOPs, and the fit says that it rests on losses before decay.
+        level: Nominal level of the intervals.
+
+    Raises:
+        FitError: One budget only, or an envelope of a single point or size.
+    """
+    points = average_replicates(runs)
+    envelope = _final_envelope(points.frame) if curves is None else _curve_envelope(runs, curves)
+    _refuse_unusable(envelope, runs)
+    flops, params, tokens, losses = (
+        envelope[name].to_numpy(np.float64) for name in ("flops", "params", "tokens", "loss")
+    )
+    hull = _on_hull(flops, losses)
+    through = _one_per_size(envelope) if curves is not None else envelope
+    params_trend, tokens_trend = _trends(through)
+    hull_trends = _trends(envelope[hull]) if curves is None and hull.sum() >= 2 else (None, None)
+    return EnvelopeFit(
+        runs=runs,
+        over="final losses" if curves is None else "training curves",
+        level=level,
+        flops=flops,
+        params=params,
+        tokens=tokens,
+        losses=losses,
+        on_hull=hull,
+        shapes=shape_rule(runs),
+        params_trend=params_trend,
+        tokens_trend=tokens_trend,
+        params_trend_hull=hull_trends[0],
+        tokens_trend_hull=hull_trends[1],
+        frontier=fit_frontier(
+            through["flops"].to_numpy(np.float64), through["loss"].to_numpy(np.float64), variances=None, degrees=0.0
+        ),
+        dropped=(*runs.dropped, *points.dropped),
+        warnings=tuple(_warnings(through, points.frame, curves is not None)),
+    )
+
+
+def _final_envelope(points: pd.DataFrame) -> pd.DataFrame:
+    """The best point of each budget; without budgets, each point that is lower than all that cost no more."""
+    if "budget" in points:
+        best = points.loc[points.groupby("budget")["loss"].idxmin()]
+        return best.assign(flops=best["budget"]).sort_values("flops").reset_index(drop=True)
+    rising = points.sort_values(["flops", "loss"])
+    before = rising["loss"].cummin().shift(fill_value=np.inf)
+    return rising[rising["loss"] < before].reset_index(drop=True)
+
+
+def _curve_envelope(runs: Runs, curves: pd.DataFrame) -> pd.DataFrame:
+    """The lowest training curve at 1500 log-spaced FLOPs; replicates of a size and length are averaged first."""
+    if "run_id" not in runs.frame:
+        raise FitError(
+            "the runs have no column `run_id` to find their curves by. Read runs and curves from the same store."
+        )
+    known = curves[curves["run_id"].isin(runs.frame["run_id"]) & (curves["train_loss"] > 0) & (curves["flops"] > 0)]
+    if known.empty:
+        raise FitError("none of the curves belongs to a run of the table. Read runs and curves from the same store.")
+    grid = np.geomspace(known["flops"].min(), known["flops"].max(), CURVE_POINTS)
+    frame, by_run = runs.frame.set_index("run_id"), dict(tuple(known.groupby("run_id")))
+    rows, sizes = [], []
+    for params, group in frame.groupby(["params", "tokens"], sort=True):
+        lines = [_interpolated(by_run[name], grid) for name in group.index if name in by_run]
+        if lines:
+            rows.append(np.mean(lines, axis=0))
+            sizes.append(params[0])
+    losses, N = np.array(rows), np.array(sizes, dtype=np.float64)
+    covered = np.isfinite(losses).any(axis=0)
+    lowest = np.where(np.isfinite(losses), losses, np.inf).argmin(axis=0)[covered]
+    flops = grid[covered]
+    params = N[lowest]
+    return pd.DataFrame(
+        {
+            "flops": flops,
+            "params": params,
+            "tokens": flops / shape_rule(runs).flops_per_token(params),
+            "loss": losses[lowest, np.flatnonzero(covered)],
+        }
+    )
+
+
+def _interpolated(curve: pd.DataFrame, grid: Array) -> Array:
+    """Loss of one run at the grid's FLOPs, linear in their logarithm; NaN outside the run."""
+    curve = curve.sort_values("flops")
+    x, y = np.log(curve["flops"].to_numpy(np.float64)), curve["train_loss"].to_numpy(np.float64)
+    return np.asarray(np.interp(np.log(grid), x, y, left=np.nan, right=np.nan))
+
+
+def _one_per_size(envelope: pd.DataFrame) -> pd.DataFrame:
+    """The middle of each size's stretch of the envelope: its 1500 points are not 1500 observations."""
+    logs = envelope[["flops", "params", "tokens", "loss"]].apply(np.log)
+    means = logs.groupby(envelope["params"].to_numpy()).mean().apply(np.exp)
+    return means.sort_values("flops").reset_index(drop=True)
+
+
+def _on_hull(flops: Array, losses: Array) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """Points on the lower convex hull of (ln C, ln L), by Andrew's monotone chain over rising C."""
+    x, y = np.log(flops), np.log(losses)
+    chain: list[int] = []
+    for i in range(len(x)):
+        while len(chain) >= 2 and _turns_down(x, y, chain[-2], chain[-1], i):
+            chain.pop()
+        chain.append(i)
+    kept = np.zeros(len(x), dtype=np.bool_)
+    kept[chain] = True
+    return kept
+
+
+def _turns_down(x: Array, y: Array, i: int, j: int, k: int) -> bool:
+    return bool((x[j] - x[i]) * (y[k] - y[i]) <= (y[j] - y[i]) * (x[k] - x[i]))
+
+
+def _trends(envelope: pd.DataFrame) -> tuple[Trend, Trend]:
+    flops, params, tokens = (envelope[name].to_numpy(np.float64) for name in ("flops", "params", "tokens"))
+    return fit_trend(flops, params), fit_trend(flops, tokens)
+
+
+def _refuse_unusable(envelope: pd.DataFrame, runs: Runs) -> None:
+    if len(envelope) < 2 or envelope["flops"].nunique() < 2:
+        raise FitError(
+            f"{runs.source or 'the table'} has one budget only ({notation.flops(envelope['flops'].iloc[0])} FLOPs); "
+            "an envelope over compute "
+            "needs at least two. Add budgets."
+        )
+    if envelope["params"].nunique() < 2:
+        raise FitError(
+            f"{runs.source or 'the table'}: one size ({notation.count(envelope['params'].iloc[0])}) is best at every "
+            "budget; expected N* to "
+            "grow with C. Add sizes on both sides."
+        )
+
+
+def _warnings(through: pd.DataFrame, points: pd.DataFrame, mid_decay: bool) -> list[FitWarning]:
+    found = []
+    if mid_decay:
+        message = (
+            "the envelope rests on training losses before the learning rate has decayed; they lie above what a run "
+            "of that length ends "
+            "at, more so early. Compare with the envelope of final losses."
+        )
+        found.append(FitWarning("mid_decay_losses", message, 2.0))
+    if len(through) < 4:
+        left = len(through) - 2
+        message = (
+            f"{len(through)} points on the envelope leave {left} degree{'s' if left != 1 else ''} of freedom for its "
+            "exponent. Add budgets."
+        )
+        found.append(FitWarning("few_budgets", message, 4.0))
+    if "budget" in points and not mid_decay:
+        found += [_edge(budget, group) for budget, group in points.groupby("budget") if _at_edge(group)]
+    return sorted(found, key=lambda warning: -warning.severity)
+
+
+def _at_edge(group: pd.DataFrame) -> bool:
+    best = _best_size(group)
+    return bool(best in (group["params"].min(), group["params"].max()))
+
+
+def _best_size(group: pd.DataFrame) -> float:
+    return float(group["params"].to_numpy(np.float64)[group["loss"].to_numpy().argmin()])
+
+
+def _edge(budget: Any, group: pd.DataFrame) -> FitWarning:
+    best = _best_size(group)
+    end, more = ("smallest", "smaller") if best == group["params"].min() else ("largest", "larger")
+    message = (
+        f"budget {notation.flops(float(budget))}: the lowest loss is at the {end} size "
+        f"({notation.count(float(best))}), so that the best size "
+        f"may lie beyond it. Add {more} sizes."
+    )
+    return FitWarning("edge_minimum", message, 3.0)
+
+
+def _thinned(*columns: NDArray[Any]) -> tuple[NDArray[Any], ...]:
+    """At most a hundred rows, evenly spread: a document need not hold 1500 points of one line."""
+    step = max(1, len(columns[0]) // 100)
+    return tuple(column[::step] for column in columns)

@@ -1,0 +1,323 @@
+"""Approach 2: the minimum of every IsoFLOP curve, and power laws of compute through the minima.
+
+Hoffmann et al. 2022 (arXiv:2203.15556, section 3.2) fit a parabola in log N to each curve's final losses. Here
+replicates are averaged first, every minimum carries an interval and a status, and the exponents carry the minima's
+errors and the scatter between curves.
+
+What counts as a minimum. `inside`: the fitted vertex lies in the observed range and the curvature is positive.
+`bracketed`, the quality filter: besides, at least two sizes on each side lie above the fitted minimum by more than two
+standard errors, and the standard error of log10 of the optimum is below .25. Everything else is left out and named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from analysis import notation
+from analysis.documents import fit_document
+from analysis.errors import FitError
+from analysis.fitting.optimum import Optimum
+from analysis.fitting.shapes import ShapeRule, shape_rule
+from analysis.frontier import LossFrontier, fit_frontier
+from analysis.isoflop_bias import Surface, vertex_bias
+from analysis.isoflop_warnings import curve_warnings
+from analysis.minima import CurveKind, CurveMinimum, Variable, common_variance, find_minimum, gather_curves
+from analysis.points import BUDGET_TOLERANCE, average_replicates, with_budgets
+from analysis.results import Dropped, FitWarning, Interval
+from analysis.table import Runs
+from analysis.trend import Trend, Weights, fit_trend
+
+if TYPE_CHECKING:
+    from analysis.fitting.bootstrap import Bootstrap
+
+
+@dataclass(frozen=True, kw_only=True)
+class IsoflopFit:
+    """Minima of the curves and the power laws through them.
+
+    Attributes:
+        runs: The runs fitted.
+        variable: `params` or `tokens`: what the curves are functions of.
+        curve: `parabola` or `akima`.
+        weights: How minima are weighted in the power laws.
+        level: Nominal level of every interval.
+        minima: One per budget, by rising budget.
+        bias: Predicted shift of ln of each minimum by the curve's shape, subtracted before the power laws; None
+            uncorrected.
+        shapes: FLOPs per token along the runs' own shapes.
+        params_trend: N*(C) through the minima that are inside; None with fewer than two.
+        tokens_trend: D*(C) likewise.
+        params_trend_filtered: N*(C) through the bracketed minima alone.
+        tokens_trend_filtered: D*(C) likewise.
+        frontier: L*(C) through the minima that are inside; None with fewer than two.
+        dropped: Runs, points and curves left out, with reasons.
+        warnings: What weakens the fit.
+    """
+
+    runs: Runs
+    variable: Variable
+    curve: CurveKind
+    weights: Weights
+    level: float
+    minima: tuple[CurveMinimum, ...]
+    bias: Mapping[float, float] | None
+    shapes: ShapeRule
+    params_trend: Trend | None
+    tokens_trend: Trend | None
+    params_trend_filtered: Trend | None
+    tokens_trend_filtered: Trend | None
+    frontier: LossFrontier | None
+    dropped: tuple[Dropped, ...]
+    warnings: tuple[FitWarning, ...]
+
+    @property
+    def exponents(self) -> dict[str, float | None]:
+        """Exponents a of N* ∝ C^a and b of D* ∝ C^b, through every minimum that is inside."""
+        return _exponents(self.params_trend, self.tokens_trend)
+
+    @property
+    def exponents_filtered(self) -> dict[str, float | None]:
+        """The same through the bracketed minima alone."""
+        return _exponents(self.params_trend_filtered, self.tokens_trend_filtered)
+
+    @property
+    def coefficients(self) -> dict[str, float | None]:
+        """N* = N_prefactor C^N_exponent, D* = D_prefactor C^D_exponent, L* = L_floor + L_prefactor C^-L_exponent."""
+        N, D, L = self.params_trend, self.tokens_trend, self.frontier
+        return {
+            "N_exponent": N.exponent if N else None,
+            "N_prefactor": N.prefactor if N else None,
+            "D_exponent": D.exponent if D else None,
+            "D_prefactor": D.prefactor if D else None,
+            "L_floor": L.floor if L else None,
+            "L_prefactor": L.prefactor * float(L.flops.max()) ** L.gamma if L else None,
+            "L_exponent": L.gamma if L else None,
+        }
+
+    @property
+    def se(self) -> dict[str, float | None]:
+        """Standard errors; those of the prefactors are of their logarithms, since nothing else is near normal."""
+        N, D = self.params_trend, self.tokens_trend
+        return {
+            "N_exponent": N.exponent_se if N else None,
+            "log_N_prefactor": N.log_prefactor_se if N else None,
+            "D_exponent": D.exponent_se if D else None,
+            "log_D_prefactor": D.log_prefactor_se if D else None,
+        }
+
+    @property
+    def intervals(self) -> dict[str, Interval]:
+        """Intervals of exponents and prefactors, t on k - 2 degrees of freedom; `a` and `b` are the exponents again."""
+        found: dict[str, Interval] = {}
+        for name, short, trend in (("N", "a", self.params_trend), ("D", "b", self.tokens_trend)):
+            if trend is not None:
+                found[f"{name}_exponent"] = found[short] = trend.exponent_interval(self.level)
+                found[f"{name}_prefactor"] = trend.prefactor_interval(self.level)
+        return found
+
+    def optimum(self, flops: float, *, level: float | None = None) -> Optimum:
+        """N*, D* and L* at C = `flops`, with intervals at `level` (the fit's own by default).
+
+        N* is on the power law through the minima, D* = C / φ(N*) with φ the FLOPs per token along the runs' own shapes.
+
+        Raises:
+            FitError: Fewer than two curves have their minimum inside.
+        """
+        trend, frontier, level = self.params_trend, self.frontier, self.level if level is None else level
+        if trend is None or frontier is None:
+            reasons = "; ".join(f"budget {notation.flops(m.budget)}: {m.reason}" for m in self.minima if not m.usable)
+            raise FitError(
+                f"{sum(m.usable for m in self.minima)} of {len(self.minima)} curves have their minimum inside; "
+                f"a prediction needs two ({reasons})."
+            )
+        params, span = trend.at(flops), trend.interval_at(flops, level)
+        tokens = Interval(
+            _tokens(flops, span.high, self.shapes), _tokens(flops, span.low, self.shapes), level, span.method
+        )
+        return Optimum(
+            flops=flops,
+            params=params,
+            tokens=float(flops / self.shapes.flops_per_token(np.array(params))),
+            loss=frontier.at(flops),
+            intervals={"params": span, "tokens": tokens, "loss": frontier.interval_at(flops, level)},
+            shape_rule=self.shapes.description,
+            extrapolation=flops / trend.range[1],
+        )
+
+    predict = optimum
+
+    def bootstrap(self, count: int = 1000, *, seed: int = 0) -> Bootstrap:
+        """Repeat the whole fit on resampled points; see `analysis.isoflop_bootstrap`."""
+        from analysis.isoflop_bootstrap import bootstrap_isoflop
+
+        return bootstrap_isoflop(self, count, seed=seed)
+
+    def to_json(self) -> dict[str, Any]:
+        """The fit as a JSON object with the keys that all methods share, and `curves`."""
+        solved = [m.curve.parabola for m in self.minima if m.curve.parabola is not None]
+        gradient = max(p.gradient_norm for p in solved)
+        return fit_document(
+            method="isoflop",
+            form=f"{self.curve} in log {self.variable}",
+            objective={"kind": "squares", "space": "linear", "value": sum(m.curve.misfit for m in self.minima) / 2},
+            n=len(self.runs),
+            dropped=self.dropped,
+            coefficients=self.coefficients,
+            se=self.se,
+            intervals=self.intervals,
+            certificate={
+                "converged": gradient < 1e-9,
+                "gradient_norm": gradient,
+                "newton_decrement": max(p.newton_decrement for p in solved),
+                "condition": max(p.condition for p in solved),
+                "at_bounds": [],
+            },
+            exponents=self.exponents,
+            exponents_filtered=self.exponents_filtered,
+            warnings=self.warnings,
+            curves=[_curve_document(m, (self.bias or {}).get(m.budget)) for m in self.minima],
+        )
+
+
+def fit_isoflop(
+    runs: Runs,
+    *,
+    variable: Variable = "params",
+    curve: CurveKind = "parabola",
+    weights: Weights = "equal",
+    level: float = 0.9,
+    correct_bias: Surface | None = None,
+    budget_tolerance: float = BUDGET_TOLERANCE,
+) -> IsoflopFit:
+    """Fit approach 2.
+
+    Args:
+        runs: Runs with a column `budget`, or whose FLOPs fall into groups within `budget_tolerance`.
+        variable: Whether curves are functions of log N or of log D.
+        curve: `parabola`, or `akima` for Akima's interpolant through the points.
+        weights: `equal` for ordinary least squares through the minima (the published practice, and robust to a curve
+            whose scatter is luck), or `errors` to weight each by its own variance and the scatter between curves.
+        level: Nominal level of the intervals.
+        correct_bias: Surface L(N, D) whose predicted vertex shifts are subtracted (see `analysis.isoflop_bias`).
+        budget_tolerance: Relative half-width of a group of FLOPs, where the source has no budgets.
+
+    Returns:
+        The fit; curves without a usable minimum are in `dropped`, and the exponents are None with fewer than two left.
+
+    Raises:
+        FitError: One budget only, no budgets, or no curve of three sizes.
+    """
+    runs = with_budgets(runs, tolerance=budget_tolerance)
+    points = average_replicates(runs)
+    shapes = shape_rule(runs)
+    curves = gather_curves(points.frame, variable, shapes)
+    _refuse_unusable(runs, len(curves), max(len(np.unique(c.x)) for c in curves))
+    common = common_variance(curves)
+    minima = tuple(find_minimum(c, kind=curve, common=common, level=level) for c in curves)
+    bias = None if correct_bias is None else _predicted_bias(minima, correct_bias, curve)
+    inside = [m for m in minima if m.usable]
+    params_trend, tokens_trend = _trends(inside, bias, weights)
+    filtered = _trends([m for m in inside if m.status == "bracketed"], bias, weights)
+    left_out = [
+        Dropped(run=f"budget {notation.flops(m.budget)}", reason=m.reason or "") for m in minima if not m.usable
+    ]
+    return IsoflopFit(
+        runs=runs,
+        variable=variable,
+        curve=curve,
+        weights=weights,
+        level=level,
+        minima=minima,
+        bias=bias,
+        shapes=shapes,
+        params_trend=params_trend,
+        tokens_trend=tokens_trend,
+        params_trend_filtered=filtered[0],
+        tokens_trend_filtered=filtered[1],
+        frontier=_frontier(inside),
+        dropped=(*runs.dropped, *points.dropped, *left_out),
+        warnings=curve_warnings(minima, params_trend, level),
+    )
+
+
+def _refuse_unusable(runs: Runs, budgets: int, sizes: int) -> None:
+    name = runs.source or "the table"
+    if budgets < 2:
+        raise FitError(
+            f"{name} has one budget only ({notation.flops(runs.frame['budget'].iloc[0])} FLOPs); a law of compute "
+            "needs at least two, and three to "
+            "have an interval. Add budgets to the sweep."
+        )
+    if sizes < 3:
+        raise FitError(
+            f"{name} has at most {sizes} sizes at any budget; a minimum needs at least 3. Add sizes, or map the "
+            "column of "
+            "budgets (--map budget=COLUMN)."
+        )
+
+
+def _predicted_bias(minima: Sequence[CurveMinimum], surface: Surface, kind: CurveKind) -> dict[float, float]:
+    if kind != "parabola":
+        raise FitError(f"correct_bias is for parabolas, and this fit uses {kind}. Leave one of the two out.")
+    return {m.budget: vertex_bias(m.curve, surface) for m in minima if m.usable}
+
+
+def _trends(
+    minima: Sequence[CurveMinimum], bias: Mapping[float, float] | None, weights: Weights
+) -> tuple[Trend | None, Trend | None]:
+    """N*(C) and D*(C); the bias is of the curves' own variable, and opposite in the other since C is fixed."""
+    if len(minima) < 2:
+        return None, None
+    flops = np.array([m.budget for m in minima])
+    shift = np.array([(bias or {}).get(m.budget, 0.0) for m in minima])
+    sign = 1.0 if minima[0].curve.variable == "params" else -1.0
+    params = np.array([m.params for m in minima], dtype=np.float64) * np.exp(-sign * shift)
+    tokens = np.array([m.tokens for m in minima], dtype=np.float64) * np.exp(sign * shift)
+    known = all(m.log_se is not None for m in minima)
+    log_se = np.array([m.log_se for m in minima], dtype=np.float64) if known else None
+    return (
+        fit_trend(flops, params, log_se=log_se, weights=weights),
+        fit_trend(flops, tokens, log_se=log_se, weights=weights),
+    )
+
+
+def _frontier(minima: Sequence[CurveMinimum]) -> LossFrontier | None:
+    if len(minima) < 2:
+        return None
+    known = all(m.loss_se is not None for m in minima)
+    return fit_frontier(
+        np.array([m.budget for m in minima]),
+        np.array([m.loss for m in minima], dtype=np.float64),
+        variances=np.array([m.loss_se for m in minima], dtype=np.float64) ** 2 if known else None,
+        degrees=sum(m.noise.degrees for m in minima if m.noise is not None) if known else 0.0,
+    )
+
+
+def _tokens(flops: float, params: float | None, shapes: ShapeRule) -> float | None:
+    """D = C / φ(N), open where N is."""
+    return None if params is None else float(flops / shapes.flops_per_token(np.array(params)))
+
+
+def _exponents(params: Trend | None, tokens: Trend | None) -> dict[str, float | None]:
+    return {"a": params.exponent if params else None, "b": tokens.exponent if tokens else None}
+
+
+def _curve_document(minimum: CurveMinimum, bias: float | None) -> dict[str, Any]:
+    found = minimum if minimum.usable else None
+    return {
+        "budget": minimum.budget,
+        "status": minimum.status,
+        "reason": minimum.reason,
+        "sizes": len(np.unique(minimum.curve.x)),
+        "runs": int(minimum.curve.replicates.sum()),
+        "minimum": found and {"params": found.params, "tokens": found.tokens, "loss": found.loss},
+        "interval": found
+        and {"params": found.params_interval, "tokens": found.tokens_interval, "loss": found.loss_interval},
+        "noise": minimum.noise and minimum.noise.sd,
+        "depth": minimum.depth,
+        "bias": bias,
+    }

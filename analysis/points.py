@@ -1,0 +1,98 @@
+"""Runs gathered into points: replicates of one (N, D) and setting averaged, before anybody looks for a minimum.
+
+The lowest of three seeds is lower than their mean by .85 standard deviations, and more so where more seeds were
+spent: a minimum over single runs would favour the sizes that were repeated.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from analysis.errors import FitError
+from analysis.results import Dropped
+from analysis.table import Runs
+
+SETTINGS = (
+    "family", "layers", "width", "heads", "ffn_width", "context", "vocab", "activation", "tied_head", "optimizer",
+    "learning_rate", "batch_tokens", "schedule", "warmup_steps", "precision", "recipe", "corpus",
+)  # fmt: skip
+"""Columns that tell settings of one (N, D) apart; the seed and where it ran do not."""
+
+BUDGET_TOLERANCE = 0.02
+"""Half-width, relative, within which FLOPs count as one budget where the source has none (chosen: twice the planner's
+1 %)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Points:
+    """Seed-averaged points.
+
+    Attributes:
+        frame: One row per point: `budget` where known, `params`, `tokens`, `flops`, `loss` (mean), `replicates`, and
+            `squares`, the sum of squared deviations of its replicates from their mean.
+        members: For each run, the row of its point in `frame`, -1 for runs of a point that was left out; shape (runs,).
+        dropped: Points left out because another setting of the same (N, D) is lower.
+    """
+
+    frame: pd.DataFrame
+    members: np.ndarray[tuple[int], np.dtype[np.int64]]
+    dropped: tuple[Dropped, ...]
+
+
+def average_replicates(runs: Runs) -> Points:
+    """One point per (budget, N, D), from its best setting; runs that differ by seed alone are averaged."""
+    frame = runs.frame
+    place = [c for c in ("budget", "params", "tokens") if c in frame]
+    setting = [c for c in SETTINGS if c in frame and frame[c].nunique(dropna=False) > 1]
+    codes = frame.groupby([*place, *setting], sort=False, dropna=False).ngroup().to_numpy()
+    loss = frame["loss"].groupby(codes)
+    points = frame[[*place, "flops"]].groupby(codes).first()
+    points["flops"] = frame["flops"].groupby(codes).mean()
+    points["loss"], points["replicates"] = loss.mean(), loss.size()
+    points["squares"] = ((frame["loss"] - loss.transform("mean")) ** 2).groupby(codes).sum()
+    best = points.sort_values("loss", kind="stable").groupby(place, sort=False, dropna=False).head(1).index
+    worse = points.index.difference(best)
+    kept = points.drop(index=worse)
+    row_of = pd.Series(np.arange(len(kept)), index=kept.index).reindex(points.index, fill_value=-1)
+    dropped = tuple(
+        Dropped(run=_point_name(points.loc[i]), reason="another setting of this point is lower") for i in worse
+    )
+    return Points(frame=kept.reset_index(drop=True), members=row_of.to_numpy()[codes], dropped=dropped)
+
+
+def _point_name(point: pd.Series) -> str:
+    return f"point N {point['params']:.4g}, D {point['tokens']:.4g}"
+
+
+def with_budgets(runs: Runs, *, tolerance: float = BUDGET_TOLERANCE) -> Runs:
+    """`runs` with a column `budget`: its own, or runs of equal FLOPs grouped within `tolerance` and named as derived.
+
+    Groups are stretches of the sorted FLOPs without a step larger than `tolerance`; a stretch that is itself wider than
+    twice the tolerance is no group. The budget of a group is its median.
+
+    Raises:
+        FitError: The FLOPs do not fall into groups of at least three sizes.
+    """
+    if "budget" in runs.frame:
+        return runs
+    flops = runs.column("flops")
+    order = np.argsort(flops, kind="stable")
+    steps = np.diff(np.log(flops[order]))
+    labels = np.empty(len(flops), dtype=np.int64)
+    labels[order] = np.concatenate([[0], np.cumsum(steps > np.log1p(tolerance))])
+    groups = runs.frame.groupby(labels)
+    width = groups["flops"].max() / groups["flops"].min() - 1
+    sizes = groups["params"].nunique()
+    if (width > 2 * tolerance).any() or (sizes < 3).any():
+        raise FitError(
+            f"{runs.source or 'the table'} has no column `budget`, and its FLOPs do not fall into groups of three "
+            "sizes within "
+            f"{tolerance:.0%} ({len(sizes)} groups for {len(flops)} runs). IsoFLOP curves need runs of equal compute: "
+            "map a column (--map budget=COLUMN), allow a wider tolerance, or fit a form (--method parametric)."
+        )
+    budgets = groups["flops"].median().to_numpy()[labels]
+    note = f"median flops of runs within {tolerance:.0%} of each other"
+    return replace(runs, frame=runs.frame.assign(budget=budgets), derived={**runs.derived, "budget": note})
