@@ -111,7 +111,11 @@ CURVES_SCHEMA = arrow_schema(CURVE_COLUMNS)
 
 
 def run_row(
-    proposal: Mapping[str, Any], *, commit: Mapping[str, Any] | None, attempts: Iterable[Mapping[str, Any]], running: bool
+    proposal: Mapping[str, Any],
+    *,
+    commit: Mapping[str, Any] | None,
+    attempts: Iterable[Mapping[str, Any]],
+    running: bool,
 ) -> dict[str, Any]:
     """One row of `runs` from a run's objects.
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from trainer import RunSpec, flops_per_token
 
 STEP_SECONDS = 2.5e-3
-"""First guess of a step's fixed cost on one CPU core: Python and kernel dispatch (benchmarks/trainer.py measures it)."""
+"""First guess of a step's fixed cost on one CPU core: Python and kernel dispatch (chosen; soon fitted)."""
 
 ACHIEVED_SHARE = 0.35
 """First guess of the share of the measured matmul rate that small models achieve on a CPU, beyond the fixed cost."""

@@ -1,4 +1,4 @@
-"""The driver: plan minus committed, dispatched until nothing is left. The only process that touches Optuna and Parquet."""
+"""The driver: plan minus committed, dispatched until nothing is left. Only it touches Optuna and Parquet."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ QUEUED_AHEAD = 2
 """Tasks handed to the launcher beyond its slots, so that a worker never waits for the driver (chosen)."""
 
 DEMAND_AHEAD = 256
-"""On a cluster that can grow, tasks beyond its slots are what asks the autoscaler for nodes; at most this many (chosen)."""
+"""On a cluster that can grow, tasks beyond its slots ask the autoscaler for nodes; at most this many (chosen)."""
 
 WAIT_SECONDS = 0.5
 """Longest wait for an outcome before requests, the lease and the tables are looked at again."""
@@ -154,14 +154,18 @@ class Driver:
             self.tables.add_curve(commit)
         self._header = self.store.header()
         self._version = code_version()
-        self._timed = [_timing(commit) for commit in contents.commits.values() if commit["row"]["status"] == "ok"][-TIMED_RUNS:]
+        self._timed = [_timing(commit) for commit in contents.commits.values() if commit["row"]["status"] == "ok"][
+            -TIMED_RUNS:
+        ]
         self.cost = cost.fitted(self._timed, self.guess)
         self.proposer = Proposer(
             self.plan,
             losses={run_id: commit["row"]["loss"] for run_id, commit in self.ledger.commits().items()},
             proposed=list(self.ledger.proposals()),
         )
-        self.events.add("driver started", lease=self.lease.number, points=len(self.points), proposals=len(contents.proposals))
+        self.events.add(
+            "driver started", lease=self.lease.number, points=len(self.points), proposals=len(contents.proposals)
+        )
         for key in contents.unreadable:
             log.warning("%s cannot be read and was left out; move it away or restore it", key)
             self.events.add("unreadable", key=key)
@@ -291,7 +295,8 @@ class Driver:
         commit = self.store.commit(task.run_id)
         if commit is None:
             raise InfrastructureError(
-                f"run {task.run_id} was committed by its worker but is not in {self.store.location}; expected a place that every "
+                f"run {task.run_id} was committed by its worker but is not in {self.store.location}; expected a "
+                "place that every "
                 "node shares. Check the mount, then repeat the command."
             )
         self.ledger.committed(commit)

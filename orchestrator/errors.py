@@ -1,11 +1,11 @@
 """Errors of the orchestrator that a user can cause, and infrastructure that failed. Each message has three parts.
 
-    SweepError            the sweep file, or a flag that changes it          exit 1
-    StoreError            a store that cannot serve what was asked           exit 1
-      StoreBusy           another driver holds it                            exit 1
-    CapacityError         no node can ever serve the runs                    exit 1
-    QueryError            SQL that is refused or does not run                exit 1
-    InfrastructureError   Ray, disk or network failed us                     exit 3
+SweepError            the sweep file, or a flag that changes it          exit 1
+StoreError            a store that cannot serve what was asked           exit 1
+  StoreBusy           another driver holds it                            exit 1
+CapacityError         no node can ever serve the runs                    exit 1
+QueryError            SQL that is refused or does not run                exit 1
+InfrastructureError   Ray, disk or network failed us                     exit 3
 """
 
 

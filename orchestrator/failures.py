@@ -26,7 +26,8 @@ class Verdict:
     """What to do about a run.
 
     Attributes:
-        action: `done` (committed), `again` (a new attempt), `give-up` (the run keeps a failed status), `leave` (pending, for a
+        action: `done` (committed), `again` (a new attempt), `give-up` (the run keeps a failed status), `leave`
+        (pending, for a
             later driver), or `refuse` (the sweep cannot go on).
         status: Status that the failed attempt leaves in the table, None for `done`.
         micro_batch: For `again` after device memory ran out.
@@ -59,7 +60,11 @@ def judge(outcome: Outcome, task: Task, history: Sequence[str]) -> Verdict:
         case "killed":
             if sum(ending == "killed" for ending in history) + 1 >= KILLED_TRIES:
                 return Verdict(action="give-up", status="lost")
-            memory = (task.memory or DEFAULT_MEMORY) * MEMORY_GROWTH if task.memory or "memory" in (outcome.reason or "") else None
+            memory = (
+                (task.memory or DEFAULT_MEMORY) * MEMORY_GROWTH
+                if task.memory or "memory" in (outcome.reason or "")
+                else None
+            )
             return Verdict(action="again", status="lost", micro_batch=task.micro_batch, memory=memory)
         case "oom":
             batch = task.micro_batch or task.spec["batch_contexts"]

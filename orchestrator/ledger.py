@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from typing import Any
@@ -92,7 +93,7 @@ class Ledger:
 
     def flops_spent(self) -> float:
         """FLOPs paid so far, failed attempts included."""
-        committed = sum(commit["row"].get("flops_spent") or 0.0 for commit in self._commits.values())
-        return committed + sum(
+        committed = math.fsum(commit["row"].get("flops_spent") or 0.0 for commit in self._commits.values())
+        return committed + math.fsum(
             attempt.get("flops_spent", 0.0) for attempts in self._attempts.values() for attempt in attempts
         )

@@ -1,4 +1,4 @@
-"""From a sweep to its points: exact N, D and FLOPs of every run, and every point left out with its reason. Spends nothing."""
+"""From a sweep to its points: exact N, D and FLOPs of every run, and every point left out with its reason."""
 
 from __future__ import annotations
 
@@ -181,20 +181,30 @@ def _curve_point(
 
     if steps < sweep.min_steps:
         return drop(
-            f"{budget.flops:g} FLOPs buys {steps} steps of a {params:,}-parameter model at {batch_tokens} tokens a step; "
+            f"{budget.flops:g} FLOPs buys {steps} steps of a {params:,}-parameter model at {batch_tokens} tokens a "
+            "step; "
             f"min_steps is {sweep.min_steps}. Use smaller sizes or a smaller batch."
         )
     flops = float(steps * batch_tokens * per_token)
     if abs(flops / budget.flops - 1) > BUDGET_TOLERANCE:
         return drop(
-            f"{steps} whole steps spend {flops:.4g} FLOPs, {flops / budget.flops - 1:+.1%} off the budget {budget.flops:g}; "
+            f"{steps} whole steps spend {flops:.4g} FLOPs, {flops / budget.flops - 1:+.1%} off the budget "
+            f"{budget.flops:g}; "
             f"the limit is {BUDGET_TOLERANCE:.0%}. Use a smaller batch."
         )
     seeds = seed_list(budget.seeds if budget.seeds is not None else sweep.seeds)
     specs = [_spec(sweep, corpus, shape, steps, batch_contexts, seed) for seed in seeds]
     seconds = cost.seconds(specs[0])
     return [
-        Point(run_id=run_id(spec), curve=curve, budget=budget.flops, params=params, flops=flops, spec=spec, seconds=seconds)
+        Point(
+            run_id=run_id(spec),
+            curve=curve,
+            budget=budget.flops,
+            params=params,
+            flops=flops,
+            spec=spec,
+            seconds=seconds,
+        )
         for spec in specs
     ]
 
@@ -202,6 +212,7 @@ def _curve_point(
 def batch_contexts_for(sweep: Sweep, tokens: float) -> int:
     """Whole windows per step for a run of `tokens`, by the sweep's batch rule."""
     rule = sweep.batch
+    wanted: float
     if isinstance(rule, BatchRule):
         wanted = min(max(rule.coefficient * tokens**rule.exponent, rule.min_tokens), rule.max_tokens)
     else:

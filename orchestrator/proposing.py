@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 class Proposer:
     """Hands out the points of a plan through an Optuna study, in the plan's order.
 
-    A point is a pair of whole numbers, `curve` and `point`, its number on the curve: Optuna needs parameters that exist, and a
-    realised model does not lie on a continuum. The planned grid is enqueued; a run that is known from the store is told, not asked for.
+    A point is a pair of whole numbers, `curve` and `point`, its number on the curve: Optuna needs parameters that
+    exist, and a
+    realised model does not lie on a continuum. The planned grid is enqueued; a run that is known from the store is
+    told, not asked for.
     """
 
     def __init__(self, plan: Plan, *, losses: Mapping[str, float | None], proposed: Sequence[str]) -> None:
@@ -33,7 +35,9 @@ class Proposer:
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self._study: optuna.Study = optuna.create_study(direction="minimize", sampler=optuna.samplers.RandomSampler(seed=0))
+        self._study: optuna.Study = optuna.create_study(
+            direction="minimize", sampler=optuna.samplers.RandomSampler(seed=0)
+        )
         self._spaces = _search_space(plan)
         self._places = _places(plan)
         self._by_place = {self._places[point.run_id]: point for point in plan.points}

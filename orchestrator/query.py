@@ -51,7 +51,9 @@ def _refuse_all_but_select(connection: duckdb.DuckDBPyConnection, sql: str) -> N
     statements = connection.extract_statements(sql)
     if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
         kinds = ", ".join(str(statement.type).split(".")[-1].lower() for statement in statements) or "nothing"
-        raise QueryError(f"this is {kinds}; expected one SELECT over runs and curves. The store is never written by a query.")
+        raise QueryError(
+            f"this is {kinds}; expected one SELECT over runs and curves. The store is never written by a query."
+        )
 
 
 def show(table: pa.Table, form: str) -> None:
@@ -73,7 +75,9 @@ def show(table: pa.Table, form: str) -> None:
         import pyarrow.parquet
 
         if sys.stdout.isatty():
-            raise QueryError("Parquet is not for a terminal; expected a file. Redirect: ... --format parquet > runs.parquet")
+            raise QueryError(
+                "Parquet is not for a terminal; expected a file. Redirect: ... --format parquet > runs.parquet"
+            )
         pyarrow.parquet.write_table(table, sys.stdout.buffer)
     elif form == "table":
         _print_table(table)

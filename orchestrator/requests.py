@@ -47,7 +47,9 @@ def cancel(location: str) -> str:
     if driver is None:
         return "nothing runs here; there is nothing to cancel."
     store.request("cancel")
-    return f"the driver (pid {driver.pid} on {driver.host}) will stop after checkpoints; isoflop run continues the sweep."
+    return (
+        f"the driver (pid {driver.pid} on {driver.host}) will stop after checkpoints; isoflop run continues the sweep."
+    )
 
 
 def _existing(location: str) -> Store:
@@ -60,7 +62,8 @@ def _match(prefix: str, failed: Sequence[str], location: str) -> str:
     found = [run_id for run_id in failed if run_id.startswith(prefix)]
     if len(found) != 1:
         raise StoreError(
-            f"{prefix}: {len(found)} failed runs of {location} begin so; expected one of: {', '.join(failed) or 'none failed'}. "
-            'See isoflop query STORE "select run_id, status, reason from runs".'
+            f"{prefix}: {len(found)} failed runs of {location} begin so; expected one of: "
+            f"{', '.join(failed) or 'none failed'}. "
+            "isoflop status names them."
         )
     return found[0]

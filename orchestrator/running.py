@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from orchestrator import corpora, cost
@@ -15,7 +15,7 @@ from orchestrator.driver import Driver, Observer, Result, Snapshot
 from orchestrator.errors import StoreError, SweepError
 from orchestrator.execution.inline import InlineLauncher
 from orchestrator.execution.launcher import Launcher
-from orchestrator.planning import Plan, plan
+from orchestrator.planning import Plan, Point, plan
 from orchestrator.store import ObjectExists, Store
 from orchestrator.store.lease import acquire
 from orchestrator.sweep import Resources, Sweep
@@ -59,7 +59,7 @@ class Options:
         max_hours: Predicted wall time beyond which `confirm` is asked.
         take_over: Take the store from another driver.
         confirm: Asked before something that may not be wanted; returns whether to go on.
-        announce: Told the plan before anything is spent.
+        announce: Told, before anything is spent, the plan, its points that are left, and how many fit at once.
         observer: Watches the sweep.
     """
 
@@ -68,8 +68,8 @@ class Options:
     max_hours: float = DEFAULT_MAX_HOURS
     take_over: bool = False
     confirm: Callable[[str], bool] = lambda question: False
-    announce: Callable[[Plan, int], None] = lambda plan, workers: None
-    observer: Observer = Silent()
+    announce: Callable[[Plan, Sequence[Point], int], None] = lambda plan, left, workers: None
+    observer: Observer = field(default_factory=Silent)
 
 
 def run(sweep: Sweep, store: str | Path, options: Options | None = None) -> Result:
@@ -88,7 +88,9 @@ def run(sweep: Sweep, store: str | Path, options: Options | None = None) -> Resu
     place = Store(store)
     _refuse_other_sweep(sweep, place)
     _ask_about_time(plan(sweep, corpora.estimated(sweep.data), guess), options)
-    launcher = InlineLauncher(Resources()) if _nothing_left(sweep, place, guess) else _launcher(sweep.resources, options)
+    launcher = (
+        InlineLauncher(Resources()) if _nothing_left(sweep, place, guess) else _launcher(sweep.resources, options)
+    )
     try:
         place.initialise()
         lease = acquire(place.objects, take_over=options.take_over)
@@ -96,7 +98,7 @@ def run(sweep: Sweep, store: str | Path, options: Options | None = None) -> Resu
             made = plan(sweep, corpora.snapshot(sweep.data, place), guess)
             _ask_about_changes(made, place, options)
             place.withdraw()
-            options.announce(made, launcher.slots())
+            options.announce(made, _left(made, place), launcher.slots())
             with _interrupts() as asked_to_stop:
                 driver = Driver(
                     plan=made,
@@ -132,7 +134,13 @@ def _nothing_left(sweep: Sweep, store: Store, guess: cost.CostModel) -> bool:
     corpus = corpora.known(sweep.data, store) if store.exists() else None
     if corpus is None:
         return False
-    return all(store.objects.exists(f"commits/{point.run_id}.json") for point in plan(sweep, corpus, guess).points)
+    return not _left(plan(sweep, corpus, guess), store)
+
+
+def _left(made: Plan, store: Store) -> list[Point]:
+    """Points that are not committed."""
+    committed = set(store.objects.names("commits"))
+    return [point for point in made.points if f"{point.run_id}.json" not in committed]
 
 
 def _refuse_other_sweep(sweep: Sweep, store: Store) -> None:
@@ -142,7 +150,8 @@ def _refuse_other_sweep(sweep: Sweep, store: Store) -> None:
     if revisions and revisions[-1]["sweep"]["name"] != sweep.name:
         held = revisions[-1]
         raise StoreError(
-            f'{store.location} holds sweep "{held["sweep"]["name"]}" (hash {held["hash"][:8]}), this file is "{sweep.name}" '
+            f'{store.location} holds sweep "{held["sweep"]["name"]}" (hash {held["hash"][:8]}), this file is '
+            f'"{sweep.name}" '
             f"(hash {sweep.content_hash[:8]}); expected the same sweep. Use another --store."
         )
 
@@ -171,7 +180,8 @@ def _ask_about_changes(made: Plan, store: Store, options: Options) -> None:
     if revisions:
         change = difference(made, store)
         message = (
-            f"the sweep file changed: {change.kept} runs kept, {change.added} to add, {change.unwanted} no longer wanted"
+            f"the sweep file changed: {change.kept} runs kept, {change.added} to add, "
+            f"{change.unwanted} no longer wanted"
         )
         if change.unwanted and not options.confirm(f"{message}. Go on?"):
             raise SweepError(f"{message}; expected consent to leave runs out. Repeat with --yes to go on.")

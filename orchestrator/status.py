@@ -11,7 +11,11 @@ from orchestrator import corpora, cost, planning
 from orchestrator.store import Store
 from orchestrator.store.lease import holder
 
+DONE = ("ok", "diverged")
+"""Statuses of a committed run."""
+
 FAILED = ("oom", "error", "lost")
+"""Statuses of a run whose last attempt ended without a result."""
 
 
 def status(location: str) -> dict[str, Any]:
@@ -55,7 +59,7 @@ def status(location: str) -> dict[str, Any]:
 def _seconds_left(rows: list[dict[str, Any]], plan: planning.Plan) -> float:
     """Predicted worker seconds of what is not committed, by the runs that are."""
     specs = {point.run_id: point.spec for point in plan.points}
-    done = {row["run_id"]: row["seconds"] for row in rows if row["status"] in ("ok", "diverged")}
+    done = {row["run_id"]: row["seconds"] for row in rows if row["status"] in DONE}
     timed = [(specs[run_id], seconds) for run_id, seconds in done.items() if run_id in specs and seconds]
     model = cost.fitted(timed, cost.first_guess())
     return sum(model.seconds(spec) for run_id, spec in specs.items() if run_id not in done)
@@ -75,7 +79,7 @@ def _curves(rows: list[dict[str, Any]], unproposed: list[planning.Point]) -> lis
             {
                 "budget": budget,
                 "runs": len(mine) + planned[budget],
-                "done": sum(row["status"] in ("ok", "diverged") for row in mine),
+                "done": sum(row["status"] in DONE for row in mine),
                 "running": sum(row["status"] == "running" for row in mine),
                 "failed": sum(row["status"] in FAILED for row in mine),
                 "best_params": None if best is None else best[0],
@@ -117,7 +121,9 @@ def show(document: dict[str, Any]) -> None:
             notation.loss(curve["best_loss"]),
         )
     console.print(table)
-    counts = ", ".join(f"{count} {name}" for name, count in sorted(document["counts"].items(), key=lambda item: -item[1]))
+    counts = ", ".join(
+        f"{count} {name}" for name, count in sorted(document["counts"].items(), key=lambda item: -item[1])
+    )
     console.print(f"{document['runs']} runs: {counts}")
     left = notation.duration(document["worker_seconds_left"])
     spent, planned = notation.flops(document["flops_spent"]), notation.flops(document["flops_planned"])
@@ -132,6 +138,3 @@ def show(document: dict[str, Any]) -> None:
 def failed_count(counts: Counter[str]) -> int:
     """Runs that ended without a result."""
     return sum(counts[name] for name in FAILED)
-
-
-

@@ -49,7 +49,7 @@ class SizeRange(_Section):
 
 
 class SizesAround(_Section):
-    """Sizes spread evenly in log N around an expected optimum that moves with the budget: params x (C / at)^exponent."""
+    """Sizes spread evenly in log N around an expected optimum that follows the budget: params x (C / at)^exponent."""
 
     params: float = Field(gt=0, description="Expected optimum N at the budget `at`.")
     at: float = Field(gt=0, description="Budget in FLOPs at which `params` is expected.")
@@ -70,7 +70,8 @@ class Sizes(_Section):
         given = [name for name in ("shapes", "range", "around") if getattr(self, name) is not None]
         if len(given) != 1:
             raise ValueError(
-                f"{len(given)} of shapes, range and around are given ({', '.join(given) or 'none'}); expected exactly one. "
+                f"{len(given)} of shapes, range and around are given ({', '.join(given) or 'none'}); expected "
+                "exactly one. "
                 "For example sizes: {range: {min: 1e6, max: 1e8, count: 7}}."
             )
         return self
@@ -109,7 +110,8 @@ class Data(_Section):
     """The text. It is snapshot once into the store; every run reads the snapshot and checks its hash."""
 
     source: Literal["stdlib", "text"] = Field(
-        "stdlib", description="`stdlib`: the sources of the running Python's standard library; `text`: files of your own."
+        "stdlib",
+        description="`stdlib`: the sources of the running Python's standard library; `text`: files of your own.",
     )
     files: list[str] = Field(
         default_factory=list, description="For `text`: files, folders or glob patterns, relative to the sweep file."
@@ -121,7 +123,8 @@ class Data(_Section):
     def _files_for_text(self) -> Data:
         if (self.source == "text") != bool(self.files):
             raise ValueError(
-                f"source is {self.source} with {len(self.files)} files; expected files for `text` and none for `stdlib`. "
+                f"source is {self.source} with {len(self.files)} files; expected files for `text` and none for "
+                "`stdlib`. "
                 "For example data: {source: text, files: [books/*.txt]}."
             )
         return self
@@ -131,7 +134,9 @@ class BatchRule(_Section):
     """Tokens per step as coefficient x D^exponent, in whole windows."""
 
     coefficient: float = Field(gt=0, description="Tokens per step at D = 1.")
-    exponent: float = Field(0.4, ge=0, le=1, description="Exponent of D; .4 is near the measured optimum (nanochat .383).")
+    exponent: float = Field(
+        0.4, ge=0, le=1, description="Exponent of D; .4 is near the measured optimum (nanochat .383)."
+    )
     min_tokens: Whole = Field(64, ge=1, description="Smallest batch.")
     max_tokens: Whole = Field(4_194_304, ge=1, description="Largest batch.")
 
@@ -190,7 +195,9 @@ class Resources(_Section):
     @model_validator(mode="after")
     def _one_gpu(self) -> Resources:
         if self.gpus > 1:
-            raise ValueError(f"gpus is {self.gpus:g}; this trainer uses at most one GPU a run. Use gpus: 1 or a fraction.")
+            raise ValueError(
+                f"gpus is {self.gpus:g}; this trainer uses at most one GPU a run. Use gpus: 1 or a fraction."
+            )
         return self
 
 
@@ -210,7 +217,9 @@ class Sweep(_Section):
     )
     sizes: Sizes | None = Field(None, description="Which models each curve trains.")
     seeds: Seeds = Field(1, description="Number of seeds per point, or a list of seeds.")
-    sampler: Literal["grid"] = Field("grid", description="Who proposes points: `grid` runs the whole plan, cheap curves first.")
+    sampler: Literal["grid"] = Field(
+        "grid", description="Who proposes points: `grid` runs the whole plan, cheap curves first."
+    )
     model: Model = Field(default_factory=Model)
     data: Data = Field(default_factory=Data)
     optimizer: Optimizer
@@ -226,7 +235,9 @@ class Sweep(_Section):
     def _every_curve_has_sizes(self) -> Sweep:
         for budget in self.budgets:
             if budget.sizes is None and self.sizes is None:
-                raise ValueError(f"budget {budget.flops:g} has no sizes; expected sizes for the sweep or the budget. Add sizes.")
+                raise ValueError(
+                    f"budget {budget.flops:g} has no sizes; expected sizes for the sweep or the budget. Add sizes."
+                )
         flops = [budget.flops for budget in self.budgets]
         if len(set(flops)) < len(flops):
             raise ValueError(f"budgets {flops} repeat; expected each once. Use seeds for replicates.")

@@ -50,7 +50,7 @@ def load_sweep(source: str | Path, overrides: Sequence[str] = ()) -> Sweep:
     except ValidationError as error:
         raise SweepError("\n".join(_explain(detail, path, lines, values) for detail in error.errors())) from None
     if sweep.data.files:
-        files = [str((Path(path).resolve().parent / name)) for name in sweep.data.files]
+        files = [str(Path(path).resolve().parent / name) for name in sweep.data.files]
         sweep = sweep.model_copy(update={"data": sweep.data.model_copy(update={"files": files})})
     return sweep
 
@@ -88,7 +88,9 @@ def _parse(text: str, path: str) -> tuple[dict[Location, int], dict[str, Any]]:
         problem = getattr(error, "problem", None) or "not readable"
         raise SweepError(f"{path}{where} is not YAML: {problem}. Check the indentation and brackets there.") from None
     if not isinstance(values, dict):
-        raise SweepError(f"{path}: holds {type(values).__name__}; expected keys such as name and budgets. See a preset.")
+        raise SweepError(
+            f"{path}: holds {type(values).__name__}; expected keys such as name and budgets. See a preset."
+        )
     return dict(_lines(node, ())), values
 
 
@@ -112,7 +114,9 @@ def _override(values: dict[str, Any], override: str) -> None:
     try:
         value = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader with one more number format
     except yaml.YAMLError:
-        raise SweepError(f"--set {override}: the value is not YAML; expected for example budgets=[1e10,3e10].") from None
+        raise SweepError(
+            f"--set {override}: the value is not YAML; expected for example budgets=[1e10,3e10]."
+        ) from None
     target = values
     *parents, last = key.split(".")
     for parent in parents:

@@ -89,7 +89,8 @@ def nearest_shape(params: float, rule: ShapeRule, convention: ParamConvention) -
     if distance > math.log(2):
         realised = count_params(shape).under(convention)
         raise SpecError(
-            f"no shape has about {params:.4g} parameters: the nearest has {realised:,} (width {shape.width}, {shape.layers} "
+            f"no shape has about {params:.4g} parameters: the nearest has {realised:,} (width {shape.width}, "
+            f"{shape.layers} "
             "layers); expected one within a factor of 2. Use larger sizes, or a smaller model.width_multiple."
         )
     return shape

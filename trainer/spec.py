@@ -176,8 +176,9 @@ class RunSpec:
             )
         if self.schedule.kind != "wsd" and self.schedule.warmup_steps + self.schedule.decay_steps < self.steps:
             raise SpecError(
-                f"warm-up of {self.schedule.warmup_steps} and {self.schedule.kind} decay of {self.schedule.decay_steps} "
-                f"steps leave some of {self.steps} steps out; expected all of them. Lengthen the decay, or use 'wsd'."
+                f"warm-up of {self.schedule.warmup_steps} and {self.schedule.kind} decay of "
+                f"{self.schedule.decay_steps} steps leave some of {self.steps} out; expected all of them. "
+                "Lengthen the decay, or use 'wsd'."
             )
 
     @property

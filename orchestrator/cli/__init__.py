@@ -1,4 +1,4 @@
-"""The command line. Each verb imports what it needs when it is called, so that `--help` and the readers start at once."""
+"""The command line. Each verb imports what it needs when called, so that `--help` and the readers start at once."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from analysis import notation
 from orchestrator.driver import Observer, Snapshot
-from orchestrator.status import FAILED, best_point
+from orchestrator.status import DONE, FAILED, best_point
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -33,7 +33,9 @@ class _Lines(_Shown):
         self._stopping = False
         self._done = 0
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         pass
 
     def update(self, snapshot: Snapshot) -> None:
@@ -70,7 +72,9 @@ class _Table(_Shown):
         self._live.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._live.stop()
 
     def update(self, snapshot: Snapshot) -> None:
@@ -96,7 +100,7 @@ def render(snapshot: Snapshot, repeat: str) -> RenderableType:
         best = best_point(mine)
         table.add_row(
             notation.flops(budget),
-            f"{sum(row['status'] in ('ok', 'diverged') for row in mine)}/{sum(point == budget for point, _ in planned)}",
+            f"{sum(row['status'] in DONE for row in mine)}/{sum(flops == budget for flops, _ in planned)}",
             str(sum(row["status"] == "running" for row in mine)),
             str(sum(row["status"] in FAILED for row in mine)),
             notation.count(best[0]) if best else "",
@@ -127,11 +131,14 @@ def _minimum(rows: list[dict[str, Any]]) -> str:
 
 
 def _totals(snapshot: Snapshot, rows: list[dict[str, Any]], repeat: str) -> list[str]:
-    done = sum(row["status"] in ("ok", "diverged") for row in rows)
+    done = sum(row["status"] in DONE for row in rows)
     spent, planned = notation.flops(snapshot.spent_flops), notation.flops(snapshot.plan.flops)
     elapsed, left = notation.duration(snapshot.elapsed_seconds), notation.duration(snapshot.remaining_seconds)
     retries = ", ".join(f"{count} {ending}" for ending, count in sorted(snapshot.retries.items()))
-    lines = [f"total {done}/{len(snapshot.plan.points)}   {elapsed} elapsed   {left} to go   spent {spent} of {planned} FLOPs"]
+    lines = [
+        f"total {done}/{len(snapshot.plan.points)}   {elapsed} elapsed   {left} to go   spent {spent} of {planned} "
+        "FLOPs"
+    ]
     if snapshot.last:
         lines.append(f"last: {snapshot.last}" + (f"   retries: {retries}" if retries else ""))
     if snapshot.stopping:
@@ -141,4 +148,6 @@ def _totals(snapshot: Snapshot, rows: list[dict[str, Any]], repeat: str) -> list
 
 def _stopping_line(snapshot: Snapshot, repeat: str) -> str:
     done = len(snapshot.ledger.commits())
-    return f"{snapshot.stopping}: finishing checkpoints; {done} of {len(snapshot.plan.points)} done. Resume with: {repeat}"
+    return (
+        f"{snapshot.stopping}: finishing checkpoints; {done} of {len(snapshot.plan.points)} done. Resume with: {repeat}"
+    )

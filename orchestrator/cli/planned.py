@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Sequence
 from typing import Any
 
 from analysis import notation
-from orchestrator.planning import Plan
+from orchestrator.planning import Plan, Point
 from trainer import to_dict
 
 CONVENTIONS = {"blocks+head": "blocks + head", "blocks": "blocks", "total": "all parameters"}
@@ -45,7 +47,8 @@ def show(made: Plan) -> None:
         console.print(f"dropped: {notation.flops(drop.budget)} x {notation.count(drop.params)} -> {drop.reason}")
     about = "" if made.corpus.exact else "about "
     console.print(
-        f"total {len(made.points)} runs, {notation.flops(made.flops)} FLOPs, {about}{notation.duration(made.seconds)} of one worker "
+        f"total {len(made.points)} runs, {notation.flops(made.flops)} FLOPs, "
+        f"{about}{notation.duration(made.seconds)} of one worker "
         f"(first guess); text: {about}{notation.count(made.corpus.train_tokens)} training tokens. Nothing was spent."
     )
 
@@ -59,11 +62,27 @@ def headline(made: Plan) -> str:
     )
 
 
-def announce(made: Plan, workers: int, store: str) -> None:
-    """Say what will be spent, before it is spent."""
+def announce(made: Plan, left: Sequence[Point], workers: int, store: str) -> None:
+    """Say what will be spent, before it is spent.
+
+    Args:
+        made: The plan.
+        left: Its points that are not committed yet.
+        workers: Runs that fit at once.
+        store: Where the results go.
+    """
     print(headline(made))
+    done = len(made.points) - len(left)
+    if not left:
+        print(f"all {done} runs are done   store {store}")
+        return
+    flops = math.fsum(point.flops for point in left)
+    seconds = max(sum(point.seconds for point in left) / workers, *(point.seconds for point in left))
+    already = f"{done} runs are done; " if done else ""
+    plural = "worker" if workers == 1 else "workers"
     print(
-        f"will spend {notation.flops(made.flops)} FLOPs, about {notation.duration(made.seconds / workers)} on {workers} workers   "
+        f"{already}will spend {notation.flops(flops)} FLOPs, about {notation.duration(seconds)} on {workers} "
+        f"{plural}   "
         f"store {store}   (repeat the command to resume)"
     )
     for drop in made.dropped:
@@ -98,9 +117,9 @@ def document(made: Plan) -> dict[str, Any]:
     }
 
 
-def _by_point(made: Plan) -> list[list[Any]]:
+def _by_point(made: Plan) -> list[list[Point]]:
     """Runs that differ in their seed alone, together."""
-    groups: dict[str, list[Any]] = {}
+    groups: dict[str, list[Point]] = {}
     for point in made.points:
         key = json.dumps({**to_dict(point.spec), "seed": 0, "curve": point.curve}, sort_keys=True)
         groups.setdefault(key, []).append(point)

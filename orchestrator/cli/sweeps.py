@@ -13,7 +13,9 @@ from orchestrator.cli import app
 
 SweepArgument = Annotated[str, typer.Argument(metavar="SWEEP", help="A sweep file, or a preset: quickstart, smoke.")]
 StoreArgument = Annotated[str, typer.Argument(metavar="STORE", help="The folder that holds a sweep.")]
-SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Replace a value of the sweep file.")]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Replace a value of the sweep file.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 
 
@@ -66,7 +68,7 @@ def run(
         max_hours=running.DEFAULT_MAX_HOURS if max_hours is None else max_hours,
         take_over=take_over,
         confirm=lambda question: yes or (sys.stdin.isatty() and typer.confirm(question)),
-        announce=lambda made, workers: planned.announce(made, workers, place),
+        announce=lambda made, left, workers: planned.announce(made, left, workers, place),
         observer=observer,
     )
     with observer:
@@ -102,7 +104,9 @@ def query(
 @app.command()
 def retry(
     store: StoreArgument,
-    run_ids: Annotated[list[str] | None, typer.Argument(metavar="[RUN_ID]...", help="By default every run that failed.")] = None,
+    run_ids: Annotated[
+        list[str] | None, typer.Argument(metavar="[RUN_ID]...", help="By default every run that failed.")
+    ] = None,
 ) -> None:
     """Ask for new attempts at runs that failed; the next `isoflop run` makes them."""
     from orchestrator import requests

@@ -32,7 +32,7 @@ class InlineLauncher:
         """Queue a task; `wait` executes it."""
         self._queue.append(task)
 
-    def wait(self, timeout: float) -> list[Outcome]:  # noqa: ARG002 - a task takes as long as it takes
+    def wait(self, timeout: float) -> list[Outcome]:
         """Execute the oldest task."""
         return [execute(self._queue.popleft())] if self._queue else []
 

@@ -1,6 +1,7 @@
 """Attempts as Ray tasks. The only module that imports Ray.
 
-Placement, detection of death and autoscaling are Ray's. Running again is not: tasks have no retries of Ray's own, and every end comes back as
+Placement, detection of death and autoscaling are Ray's. Running again is not: tasks have no retries of Ray's own, and
+every end comes back as
 an `Outcome` for `orchestrator.failures` to judge.
 """
 
@@ -128,7 +129,8 @@ def _connect(address: str | None) -> Any:
                 f"Ray did not start: {_first_line(error)}; expected a local Ray. Repeat the command, or use --inline."
             ) from error
         raise InfrastructureError(
-            f"no Ray at {address}: {_first_line(error)}; expected a running cluster. Check the address; if the cluster wants a "
+            f"no Ray at {address}: {_first_line(error)}; expected a running cluster. Check the address; if the "
+            "cluster wants a "
             "token: export RAY_AUTH_MODE=token before starting isoflop (docs/running.md#authentication)."
         ) from error
     return ray
@@ -157,7 +159,8 @@ def _check_capacity(ray: Any, request: dict[str, float], address: str | None) ->
         return
     ray.shutdown()
     lacking = next(
-        (name for name, amount in request.items() if not any(node.get(name, 0) >= amount for node in nodes + promised)), "CPU"
+        (name for name, amount in request.items() if not any(node.get(name, 0) >= amount for node in nodes + promised)),
+        "CPU",
     )
     has = ", ".join(f"{name}: {sum(node.get(name, 0) for node in nodes):g}" for name in sorted({"CPU", "GPU", lacking}))
     where = "the cluster" if address else "this machine"

@@ -8,8 +8,10 @@ from typing import Any, Literal
 Ending = Literal["ok", "diverged", "oom", "error", "lost", "killed", "preempted", "stopped", "refused"]
 """How an attempt ended.
 
-`ok` and `diverged` are committed. `oom`: device memory. `error`: an exception. `lost`: node gone. `killed`: the worker process died.
-`preempted`: SIGTERM. `stopped`: we asked. `refused`: the worker cannot serve this store (does not see it, or runs another version).
+`ok` and `diverged` are committed. `oom`: device memory. `error`: an exception. `lost`: node gone. `killed`: the
+worker process died.
+`preempted`: SIGTERM. `stopped`: we asked. `refused`: the worker cannot serve this store (does not see it, or runs
+another version).
 """
 
 

@@ -1,4 +1,4 @@
-"""What a worker does with a task: check the store, train, commit. A function of its `Task`; it knows neither Ray nor Optuna."""
+"""What a worker does with a task: check the store, train, commit. It knows neither Ray nor Optuna."""
 
 from __future__ import annotations
 
@@ -83,10 +83,15 @@ def _refusal(task: Task, store: Store) -> str | None:
         return None
     host = socket.gethostname()
     if not store.exists() or store.header()["nonce"] != task.nonce:
-        return f"{host} does not see the store {task.store}; expected a place that every node shares. Use a shared mount."
+        return (
+            f"{host} does not see the store {task.store}; expected a place that every node shares. Use a shared mount."
+        )
     version = code_version()
     if version != task.version:
-        return f"{host} runs isoflop {version}, the driver {task.version}; expected the same code. Install it on every node."
+        return (
+            f"{host} runs isoflop {version}, the driver {task.version}; expected the same code. "
+            "Install it on every node."
+        )
     _seen_stores.add((task.store, task.nonce))
     return None
 

@@ -1,6 +1,7 @@
-"""An append-only log of what the driver did, for people and for the live page. It is derived: losing it loses no result.
+"""An append-only log of what the driver did, for people and the live page; losing it loses no result.
 
-Each line is a CRC-32 of the rest, a space, and a JSON object. A torn last line, left by a crash, is cut off at the next start.
+Each line is a CRC-32 of the rest, a space, and a JSON object. A torn last line, left by a crash, is cut off at the
+next start.
 """
 
 from __future__ import annotations

@@ -1,8 +1,10 @@
 """One driver per store.
 
 A driver holds the highest numbered object under `driver/`. Objects are create-only, so two drivers cannot take the same
-number; a holder that sees a higher number stops. Whether a holder lives is judged on its own machine by process id and start time, from
-elsewhere by its counter: it must stand still for `STANDSTILL_SECONDS` of the watcher's own monotonic clock. The clocks of two
+number; a holder that sees a higher number stops. Whether a holder lives is judged on its own machine by process id
+and start time, from
+elsewhere by its counter: it must stand still for `STANDSTILL_SECONDS` of the watcher's own monotonic clock. The
+clocks of two
 machines are never compared.
 """
 
@@ -124,7 +126,11 @@ class Lease:
 
 
 def acquire(
-    objects: Objects, *, take_over: bool = False, wait: Callable[[float], None] = time.sleep, standstill: float = STANDSTILL_SECONDS
+    objects: Objects,
+    *,
+    take_over: bool = False,
+    wait: Callable[[float], None] = time.sleep,
+    standstill: float = STANDSTILL_SECONDS,
 ) -> Lease:
     """Take the right to drive a store.
 
@@ -165,7 +171,9 @@ def holder(objects: Objects) -> Holder | None:
     return None
 
 
-def _refuse_if_alive(objects: Objects, number: int, me: Holder, wait: Callable[[float], None], standstill: float) -> None:
+def _refuse_if_alive(
+    objects: Objects, number: int, me: Holder, wait: Callable[[float], None], standstill: float
+) -> None:
     if _renewal(objects, number) == "released":
         return
     try:

@@ -1,4 +1,4 @@
-"""Objects in a folder or bucket. Truth is create-only: an object is written once, whole or not at all, and never changed.
+"""Objects in a folder or bucket; those that are the truth are created once, whole or not at all, and never changed.
 
 `create` and `replace` are apart on purpose: results go through `create`, which fails where the name exists; only what
 can be rebuilt (tables, a lease's counter) goes through `replace`.
@@ -58,7 +58,8 @@ class Objects(Protocol):
 class LocalObjects:
     """Objects as files below a root folder, on a local disk or NFS.
 
-    `os.link` gives a synced temporary file its name, and fails where the name exists (`os.rename` would overwrite silently).
+    `os.link` gives a synced temporary file its name, and fails where the name exists (`os.rename` would overwrite
+    silently).
     """
 
     def __init__(self, root: Path) -> None:
@@ -169,5 +170,7 @@ def open_objects(location: str | Path) -> Objects:
     """
     text = str(location)
     if "://" in text:
-        raise StoreError(f"{text}: not a local or shared folder; expected a path that every node sees. Use a shared mount.")
+        raise StoreError(
+            f"{text}: not a local or shared folder; expected a path that every node sees. Use a shared mount."
+        )
     return LocalObjects(Path(text).expanduser().resolve())

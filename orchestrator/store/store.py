@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import secrets
 from collections import defaultdict
@@ -59,13 +60,12 @@ class Store:
         header = {"format": FORMAT, "nonce": secrets.token_hex(16)}
         if not self.exists():
             self._prove_create_only()
-            try:
+            with contextlib.suppress(ObjectExists):  # another driver was first; the lease decides between us
                 self.objects.create("store.json", _encode(header))
-            except ObjectExists:
-                pass  # another driver was first; the lease decides between us
         if self.header()["format"] != FORMAT:
             raise StoreError(
-                f"{self.location} has format {self.header()['format']}; this version reads {FORMAT}. Use a matching version."
+                f"{self.location} has format {self.header()['format']}; this version reads {FORMAT}. Use a matching "
+                "version."
             )
 
     def header(self) -> Document:
@@ -106,7 +106,9 @@ class Store:
         """
         revisions = self.sweeps()
         if not revisions:
-            raise StoreError(f"{self.location} holds no sweep yet; expected one that was run. Start it with isoflop run.")
+            raise StoreError(
+                f"{self.location} holds no sweep yet; expected one that was run. Start it with isoflop run."
+            )
         return Sweep.model_validate(revisions[-1]["sweep"])
 
     def add_sweep(self, sweep: Sweep) -> None:
