@@ -72,13 +72,14 @@ def read_runs(
         raise SourceError(
             f"{name} has no rows; expected one row per run. Check that the sweep has started, or the file."
         )
+    own_columns = _listed(frame.columns)
     frame = _renamed(frame, columns or {}, name)
     frame, dropped = _with_status(frame, tuple(status), name)
     frame, derived = recount(frame, count) if count else (frame, {})
     if "count" not in allow_mixed and count is None:
         refuse_mixtures(frame, kinds=("count",))
     refuse_mixtures(frame, kinds=[k for k in get_args(MixKind) if k != "count" and k not in allow_mixed])
-    frame, more = _derived(_numeric(frame, name), name)
+    frame, more = _derived(_numeric(frame, name), name, own_columns)
     if duplicates != "keep":
         frame, copies = _without_copies(frame, name, refuse=duplicates == "refuse")
         dropped += copies
@@ -186,15 +187,16 @@ def _refuse_rows(frame: pd.DataFrame, column: str, wrong: NDArray[np.bool_], nam
     )
 
 
-def _derived(frame: pd.DataFrame, name: str) -> tuple[pd.DataFrame, dict[str, str]]:
+def _derived(frame: pd.DataFrame, name: str, own_columns: str) -> tuple[pd.DataFrame, dict[str, str]]:
     """Fill in whichever of N, D and C the source lacks by C = 6ND (Kaplan et al. 2020, arXiv:2001.08361)."""
     derived: dict[str, str] = {}
     if "flops" not in frame and "budget" in frame and ("params" in frame) != ("tokens" in frame):
         frame, derived["flops"] = frame.assign(flops=frame["budget"]), "budget"
-    missing = [column for column in ("params", "tokens", "flops", "loss") if column not in frame]
-    if "loss" in missing or len(missing) > 1:
+    missing = [column for column in ("params", "tokens", "flops") if column not in frame]
+    absent = (missing if len(missing) > 1 else []) + ["loss"] * ("loss" not in frame)
+    if absent:
         raise SourceError(
-            f"{name} has no column for {' and '.join(missing)}; it has {_listed(frame.columns)}. Expected the loss "
+            f"{name} has no column for {' and '.join(absent)}; it has {own_columns}. Expected the loss "
             "and two of "
             "params, tokens, flops. Name the columns: --map params=COLUMN,tokens=COLUMN,loss=COLUMN."
         )

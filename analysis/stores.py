@@ -76,7 +76,7 @@ class _Reader:
 
 def is_store(path: Path) -> bool:
     """Whether a folder holds a sweep's objects or tables."""
-    return any((path / part).is_dir() for part in ("proposals", "commits", "tables/runs"))
+    return any((path / part).exists() for part in ("store.json", "proposals", "commits", "tables/runs"))
 
 
 def store_rows(path: str | os.PathLike[str]) -> pa.Table:
@@ -201,6 +201,7 @@ def _proposed_rows(
         if proposal is None or proposal["run_id"] in made:
             continue
         made.add(proposal["run_id"])
+        proposal["row"]["seq"] = int(name)
         yield _row(reader, proposal, commits, attempts, waiting.get(int(name)))
 
 
@@ -227,7 +228,7 @@ def _row(
 
 def _failed_attempts(reader: _Reader, run_id: str) -> list[dict[str, Any]]:
     def parse(attempt: dict[str, Any]) -> dict[str, Any]:
-        return {"status": attempt["status"], "reason": attempt["reason"], "flops_spent": float(attempt["flops_spent"])}
+        return {"status": attempt["status"], "reason": attempt["reason"], "flops_spent": float(attempt.get("flops_spent") or 0.0)}
 
     names = sorted(_numbered(reader.names(f"attempts/{run_id}")), key=int)
     found = [reader.use(f"attempts/{run_id}/{name}.json", parse) for name in names]
