@@ -28,6 +28,9 @@ DECREMENT_LIMIT = 1e-9
 GRADIENT_LIMIT = 1e-5
 """Largest scaled gradient (chosen): the cosine between residuals and what a coefficient can change."""
 
+ROUNDING = 1e-9
+"""Residuals of this size count as rounding (chosen): no measured loss has nine digits."""
+
 ZERO_RESIDUAL = 1e-7
 """Residuals below this are zero under least absolute deviation (chosen: ten times its search's last delta)."""
 
@@ -133,8 +136,10 @@ def _newton_measure(
     scale = 1 / np.sqrt(np.maximum(now.damping[0][free], np.finfo(np.float64).tiny))
     gradient = now.gradient[0][free] * scale
     hessian = now.hessian[0][np.ix_(free, free)] * scale[:, None] * scale
-    floor = 1e-22 * len(problem.loss)  # residuals of 1e-11 are rounding
+    floor = ROUNDING**2 * len(problem.loss)
     norm = float(np.linalg.norm(gradient) / np.sqrt(2 * value + floor))
+    if not np.isfinite(hessian).all():
+        return norm, None, None
     eigenvalues = np.linalg.eigvalsh(hessian)
     if not eigenvalues[0] > 0:
         return norm, None, None

@@ -80,6 +80,10 @@ class JetModel:
 
     def predictions(self, theta: Array, *, second_order: bool) -> JetPredictions:
         """See `Model`."""
+        with np.errstate(all="ignore"):
+            return self._differentiate(theta, second_order=second_order)
+
+    def _differentiate(self, theta: Array, *, second_order: bool) -> JetPredictions:
         problem = self._problem
         variables = Jet.variables(theta, second_order=second_order)
         named = {}
@@ -89,9 +93,8 @@ class JetModel:
                 if j != k:
                     natural = natural + variables[j] * problem.shift[k, j]
             named[coefficient.name] = exp(natural) if coefficient.positive else natural
-        with np.errstate(all="ignore"):
-            loss = problem.form.loss(named, problem.columns)
-            jet = log(loss) if problem.space == "log" else loss
+        loss = problem.form.loss(named, problem.columns)
+        jet = log(loss) if problem.space == "log" else loss
         shape = (len(theta), len(problem.loss))
         count = theta.shape[1]
         hessian = None if jet.hessian is None else np.broadcast_to(jet.hessian, (*shape, count, count))
@@ -145,7 +148,7 @@ class AdditiveModel:
         loss = first + second + floor
         return np.log(loss) if self._log_space else np.asarray(loss)
 
-    def predictions(self, theta: Array, *, second_order: bool) -> AdditivePredictions:  # noqa: ARG002 - always cheap
+    def predictions(self, theta: Array, *, second_order: bool) -> AdditivePredictions:
         """See `Model`."""
         first, second, floor = self._terms(theta)
         loss = first + second + floor

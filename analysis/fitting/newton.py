@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.fitting.model import Model
+from analysis.fitting.model import Model, Predictions
 from analysis.fitting.objective import objective_value
 
 Array = NDArray[np.float64]
@@ -50,14 +50,29 @@ class Curvature:
     hessian: Array
     damping: Array
 
+    @property
+    def finite(self) -> Flags:
+        """Which rows have finite derivatives, shape (R,)."""
+        return np.asarray(np.isfinite(self.gradient).all(1) & np.isfinite(self.hessian).all((1, 2)))
+
+    def rows(self, keep: Flags) -> Curvature:
+        """Some of the rows."""
+        return Curvature(self.gradient[keep], self.hessian[keep], self.damping[keep])
+
 
 def curvature(model: Model, theta: Array, observed: Array, weights: Array, delta: float, *, exact: bool) -> Curvature:
     """Gradient and Hessian of the objective, or the matrix above it where not `exact`."""
     predictions = model.predictions(theta, second_order=exact)
     residuals = observed - predictions.value
     size = np.abs(residuals)
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(all="ignore"):
         pull = weights * np.where(size > delta, delta / size, 1.0)
+        return _derivatives(predictions, residuals, size, weights, pull, delta, exact=exact)
+
+
+def _derivatives(
+    predictions: Predictions, residuals: Array, size: Array, weights: Array, pull: Array, delta: float, *, exact: bool
+) -> Curvature:
     clipped = pull * residuals
     jacobian = predictions.jacobian
     gradient = -np.einsum("rn,rnk->rk", clipped, jacobian)
@@ -95,6 +110,8 @@ def minimise(
             break
         exact = iteration >= REWEIGHTED_STEPS
         now = curvature(model, theta[active], observed, weights[active], delta, exact=exact)
+        if not now.finite.all():  # overflow far away from the data ends a row's search
+            active, now = active[now.finite], now.rows(now.finite)
         step, decrease = damped_step(now, theta[active], damping[active], low, high)
         trial = np.clip(theta[active] + step, low, high)
         reached = _value(model, observed, trial, weights[active], delta)
@@ -133,5 +150,6 @@ def damped_step(now: Curvature, theta: Array, damping: Array, low: Array, high: 
 
 
 def _value(model: Model, observed: Array, theta: Array, weights: Array, delta: float) -> Array:
-    value = objective_value(observed - model.value(theta), weights, delta)
+    with np.errstate(all="ignore"):
+        value = objective_value(observed - model.value(theta), weights, delta)
     return np.where(np.isfinite(value), value, np.inf)

@@ -22,6 +22,12 @@ Array = NDArray[np.float64]
 FLOOR_SHARE = 1e-6
 """A floor E below this share of the lowest loss counts as no floor (chosen); the search stops there."""
 
+TERM_RANGE = 30.0
+"""A term is searched within exp(+-30) of the observed losses (chosen: a term that small is not there)."""
+
+SCALE_RANGE = 300.0
+"""Limit of the logarithm of other positive coefficients (chosen: where floats still have room)."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
@@ -154,4 +160,6 @@ def _limits(coefficient: Coefficient, limit: tuple[float, float] | None, loss: A
         return EXPONENT_RANGE
     if coefficient.kind == "floor":
         return float(np.log(FLOOR_SHARE * loss.min())), float(np.log(loss.max()))
-    return -np.inf, np.inf
+    if coefficient.exponent is not None:  # the term's size at the centre of the data
+        return float(np.log(loss.min())) - TERM_RANGE, float(np.log(loss.max())) + TERM_RANGE
+    return (-SCALE_RANGE, SCALE_RANGE) if coefficient.positive else (-np.inf, np.inf)

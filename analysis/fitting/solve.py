@@ -78,7 +78,8 @@ def search(problem: Problem, delta: float, *, seed: int = 0, engine: Engine = "a
 def choose_starts(problem: Problem, candidates: Array, delta: float, generator: np.random.Generator) -> Array:
     """The candidates of lowest objective, and some others by chance, so that agreement means something."""
     residuals = problem.observed - build_model(problem).value(candidates)
-    value = objective_value(residuals, problem.weights, delta)
+    with np.errstate(all="ignore"):
+        value = objective_value(residuals, problem.weights, delta)
     order = np.argsort(np.where(np.isfinite(value), value, np.inf))
     order = order[: int(np.isfinite(value).sum())]
     if len(order) == 0:

@@ -2,14 +2,34 @@
 
 from __future__ import annotations
 
+import difflib
+
 from analysis.errors import LawError
 from analysis.forms.additive import ADDITIVE
 from analysis.forms.form import Coefficient, Form
+from analysis.forms.joint import EQUAL_EXPONENTS, GAMMA, KAPLAN_JOINT, ROSENFELD
 from analysis.forms.repeated import REPEATED_DATA
+from analysis.forms.single import SINGLE
+from analysis.forms.special import FARSEER, GRANULARITY, OVER_TRAINING, PRECISION
 
 __all__ = ["FORMS", "Coefficient", "Form", "find_form"]
 
-FORMS: dict[str, Form] = {form.name: form for form in (ADDITIVE, REPEATED_DATA)}
+FORMS: dict[str, Form] = {
+    form.name: form
+    for form in (
+        ADDITIVE,
+        EQUAL_EXPONENTS,
+        GAMMA,
+        KAPLAN_JOINT,
+        ROSENFELD,
+        OVER_TRAINING,
+        REPEATED_DATA,
+        FARSEER,
+        GRANULARITY,
+        PRECISION,
+        *SINGLE,
+    )
+}
 
 
 def find_form(name: str) -> Form:
@@ -19,5 +39,7 @@ def find_form(name: str) -> Form:
         LawError: No such form.
     """
     if name not in FORMS:
-        raise LawError(f"form {name!r} is unknown: expected one of {', '.join(FORMS)}. `isoflop laws` explains them.")
+        close = difflib.get_close_matches(name, FORMS, n=1)
+        hint = f"Did you mean {close[0]}?" if close else "`isoflop laws` explains them."
+        raise LawError(f"form {name!r} is unknown: expected one of {', '.join(FORMS)}. {hint}")
     return FORMS[name]
