@@ -85,11 +85,11 @@ def window_losses(model: Model, parameters: Tensor, text: Tokens, starts: Indice
     each = max(1, EVALUATION_TOKENS // context)
     sums = []
     with torch.no_grad():
-        leaves = {name: leaf.detach() for name, leaf in matrices(model, parameters).items()}
+        weights = matrices(model, parameters)
         for first in range(0, len(starts), each):
             tokens = text[starts[first : first + each, None] + np.arange(context + 1)].astype(np.int64)
             tokens_BT = torch.from_numpy(tokens).to(parameters.device)
-            log_probs_nV = torch.log_softmax(logits(model, leaves, tokens_BT[:, :-1]), -1)
+            log_probs_nV = torch.log_softmax(logits(model, weights, tokens_BT[:, :-1]), -1)
             chosen_BT = log_probs_nV.gather(1, tokens_BT[:, 1:].reshape(-1, 1)).view(-1, context)
             sums.append(-chosen_BT.double().sum(1))
     losses: Losses = torch.cat(sums).cpu().numpy()

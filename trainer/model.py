@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from trainer.operations import causal_attention, causal_mask, linear_cross_entropy, rms_norm, rotary_table
+from trainer.operations import causal_attention, causal_mask, merge_heads, rms_norm, rotary_table, rotate
 from trainer.parametrization import Group, attention_scale, init_std, learning_rate, logit_scale
-from trainer.spec import AdamW, Parametrization, RunSpec, Transformer
+from trainer.spec import Activation, AdamW, Parametrization, RunSpec, Transformer
 
 ROTARY_BASE = 10000.0
 
@@ -85,6 +85,7 @@ class Model:
         attention_scale: Factor of q·k.
         logit_scale: Factor of the logits.
         rotary: Table of rotations, shape (T, 3, 1, K/2).
+        rotary_back: Its inverse, which turns gradients back.
         mask: Causal mask, shape (T, T).
     """
 
@@ -94,12 +95,14 @@ class Model:
     attention_scale: float
     logit_scale: float
     rotary: Tensor
+    rotary_back: Tensor
     mask: Tensor
 
 
 def build(spec: RunSpec, device: str = "cpu") -> Model:
     """The model of a spec, without parameters."""
     shape = spec.model
+    rotary = rotary_table(shape.context, shape.width // shape.heads, ROTARY_BASE)
     dtype = torch.bfloat16 if spec.precision == "bf16" else torch.float32
     return Model(
         shape=shape,
@@ -107,73 +110,64 @@ def build(spec: RunSpec, device: str = "cpu") -> Model:
         dtype=dtype,
         attention_scale=attention_scale(shape, spec.parametrization),
         logit_scale=logit_scale(shape, spec.parametrization),
-        rotary=rotary_table(shape.context, shape.width // shape.heads, ROTARY_BASE).to(device),
+        rotary=rotary.to(device),
+        rotary_back=rotary.conj().resolve_conj().to(device),
         mask=causal_mask(shape.context).to(device, dtype),
     )
 
 
 def matrices(model: Model, flat: Tensor) -> dict[str, Tensor]:
-    """Leaves of the autograd graph: views of `flat`, or of its copy in the dtype of matrix products.
+    """Views of `flat` by name, or of its copy in the dtype of matrix products.
 
     The embedding stays in fp32: its gradient sums over tokens.
     """
     compute = flat.to(model.dtype)
-    leaves, start = {}, 0
+    found, start = {}, 0
     for part in model.parts:
         stop = start + math.prod(part.shape)
         source = flat if part.group == "embedding" else compute
-        leaves[part.name] = source[start:stop].view(part.shape).requires_grad_()
+        found[part.name] = source[start:stop].view(part.shape)
         start = stop
-    return leaves
+    return found
 
 
-def hidden(model: Model, leaves: dict[str, Tensor], tokens_BT: Tensor) -> Tensor:
+def hidden(model: Model, weights: dict[str, Tensor], tokens_BT: Tensor) -> Tensor:
     """Final normed state of every token, shape (n, D), in the dtype of matrix products."""
-    shape, dtype = model.shape, model.dtype
-    x_nD = functional.embedding(tokens_BT.reshape(-1), leaves["embedding"])
-    for layer in range(shape.layers):
-        qkv_n3D = rms_norm(x_nD).to(dtype) @ leaves[f"qkv.{layer}"]
-        x_nD = _add(x_nD, _attend(model, qkv_n3D, len(tokens_BT)), leaves[f"out.{layer}"])
-        up_nF = _activate(model, rms_norm(x_nD).to(dtype) @ leaves[f"up.{layer}"])
-        x_nD = _add(x_nD, up_nF, leaves[f"down.{layer}"])
-    return rms_norm(x_nD).to(dtype)
+    x_nD = functional.embedding(tokens_BT.reshape(-1), weights["embedding"])
+    for layer in range(model.shape.layers):
+        qkv_n3D = _normed(model, x_nD) @ weights[f"qkv.{layer}"]
+        q_HTK, k_HTK, v_HTK = rotate(qkv_n3D, model.rotary, model.shape.heads)
+        y_HTK = causal_attention(q_HTK, k_HTK, v_HTK, model.mask, model.attention_scale)
+        x_nD = x_nD + merge_heads(y_HTK, model.shape.heads) @ weights[f"out.{layer}"]
+        up_nF = activate(model.shape.activation, _normed(model, x_nD) @ weights[f"up.{layer}"])
+        x_nD = x_nD + up_nF @ weights[f"down.{layer}"]
+    return _normed(model, x_nD)
 
 
-def loss_sum(model: Model, leaves: dict[str, Tensor], tokens_BT: Tensor, targets_BT: Tensor) -> Tensor:
-    """Summed loss over a batch, nats."""
-    return linear_cross_entropy(hidden(model, leaves, tokens_BT), _head(model, leaves), targets_BT.reshape(-1))
-
-
-def logits(model: Model, leaves: dict[str, Tensor], tokens_BT: Tensor) -> Tensor:
+def logits(model: Model, weights: dict[str, Tensor], tokens_BT: Tensor) -> Tensor:
     """Logits of the next token, fp32, shape (n, V)."""
-    return (hidden(model, leaves, tokens_BT) @ _head(model, leaves)).float()
+    return (hidden(model, weights, tokens_BT) @ head_matrix(model, weights)).float()
 
 
-def _head(model: Model, leaves: dict[str, Tensor]) -> Tensor:
+def loss_sum(model: Model, weights: dict[str, Tensor], tokens_BT: Tensor, targets_BT: Tensor) -> Tensor:
+    """Summed loss of a batch, nats."""
+    return functional.cross_entropy(logits(model, weights, tokens_BT), targets_BT.reshape(-1), reduction="sum")
+
+
+def head_matrix(model: Model, weights: dict[str, Tensor]) -> Tensor:
+    """The head, shape (D, V)."""
     if not model.shape.tied_head:
-        return leaves["head"]
-    return (leaves["embedding"] * model.logit_scale).to(model.dtype).t()
+        return weights["head"]
+    return (weights["embedding"] * model.logit_scale).to(model.dtype).t()
 
 
-def _add(x_nD: Tensor, update_nF: Tensor, matrix_FD: Tensor) -> Tensor:
-    """Residual stream plus a projected update, in one operation where the dtypes agree."""
-    if update_nF.dtype == x_nD.dtype:
-        return torch.addmm(x_nD, update_nF, matrix_FD)
-    return x_nD + update_nF @ matrix_FD
-
-
-def _attend(model: Model, qkv_n3D: Tensor, batch: int) -> Tensor:
-    shape = model.shape
-    T, N, K = shape.context, shape.heads, shape.width // shape.heads
-    pairs_BT3NK = torch.view_as_complex(qkv_n3D.float().view(batch, -1, 3, N, K // 2, 2))
-    turned_BT3NK = torch.view_as_real(pairs_BT3NK * model.rotary).flatten(-2).to(qkv_n3D.dtype)
-    q, k, v = (part.transpose(1, 2).reshape(batch * N, T, K) for part in turned_BT3NK.unbind(2))
-    y_HTK = causal_attention(q, k, v, model.mask, model.attention_scale)
-    return y_HTK.view(batch, N, T, K).transpose(1, 2).reshape(batch * T, N * K)
-
-
-def _activate(model: Model, up_nF: Tensor) -> Tensor:
-    if model.shape.activation == "gelu":
+def activate(activation: Activation, up_nF: Tensor) -> Tensor:
+    """The feed-forward non-linearity."""
+    if activation == "gelu":
         return functional.gelu(up_nF)
     gate_nF, value_nF = up_nF.chunk(2, -1)
     return functional.silu(gate_nF) * value_nF
+
+
+def _normed(model: Model, x_nD: Tensor) -> Tensor:
+    return rms_norm(x_nD)[0].to(model.dtype)

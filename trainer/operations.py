@@ -1,95 +1,64 @@
-"""Operations with hand-written gradients, where autograd's own spend most of a small model's step.
+"""The model's operations in plain torch, and the constant tables that they need.
 
-Each equals its plain torch form up to rounding (tests compare both). Legend: n tokens (batch x context), D width, V
-vocabulary, H batch x heads, T context, K head size.
+Legend: n tokens (batch x context), D width, V vocabulary, H batch x heads, T context, K head size.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any, cast
 
 import torch
 from torch import Tensor
-from torch.autograd import Function
 from torch.nn import functional
 
 NORM_EPSILON = 1e-5
 
 
-class _RMSNorm(Function):
-    @staticmethod
-    def forward(ctx: Any, x_nD: Tensor) -> Tensor:
-        width = x_nD.shape[-1]
-        scale_n1 = torch.linalg.vector_norm(x_nD, dim=-1, keepdim=True).mul_(width**-0.5).add_(NORM_EPSILON)
-        y_nD = torch.div(x_nD, scale_n1)
-        ctx.save_for_backward(y_nD, scale_n1)
-        return y_nD
+def rms_norm(x_nD: Tensor) -> tuple[Tensor, Tensor]:
+    """Divide x by sqrt(mean square + epsilon) (Zhang & Sennrich 2019, arXiv:1910.07467), without a gain.
 
-    @staticmethod
-    def backward(ctx: Any, grad_nD: Tensor) -> Tensor:
-        y_nD, scale_n1 = ctx.saved_tensors
-        dot_n1 = (grad_nD * y_nD).sum(-1, keepdim=True)
-        return torch.addcmul(grad_nD, y_nD, dot_n1, value=-1 / y_nD.shape[-1]).div_(scale_n1)
+    Returns:
+        The normed x, and what it was divided by, shape (n, 1).
+    """
+    norm_n1 = torch.linalg.vector_norm(x_nD, dim=-1, keepdim=True)
+    scale_n1 = torch.addcmul(norm_n1.new_tensor(NORM_EPSILON), norm_n1, norm_n1, value=1 / x_nD.shape[-1]).sqrt()
+    return x_nD / scale_n1, scale_n1
 
 
-def rms_norm(x_nD: Tensor) -> Tensor:
-    """Divide x by its root mean square, which has a small constant added; there is no gain."""
-    return cast(Tensor, _RMSNorm.apply(x_nD))  # type: ignore[no-untyped-call]
-
-
-class _Attention(Function):
-    @staticmethod
-    def forward(ctx: Any, q_HTK: Tensor, k_HTK: Tensor, v_HTK: Tensor, mask_TT: Tensor, scale: float) -> Tensor:
-        scores_HTT = torch.baddbmm(mask_TT, q_HTK, k_HTK.transpose(1, 2), alpha=scale)
-        weights_HTT = torch.softmax(scores_HTT, -1)
-        ctx.save_for_backward(q_HTK, k_HTK, v_HTK, weights_HTT)
-        ctx.scale = scale
-        return torch.bmm(weights_HTT, v_HTK)
-
-    @staticmethod
-    def backward(ctx: Any, grad_HTK: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
-        q_HTK, k_HTK, v_HTK, weights_HTT = ctx.saved_tensors
-        grad_v_HTK = torch.bmm(weights_HTT.transpose(1, 2), grad_HTK)
-        grad_weights_HTT = torch.bmm(grad_HTK, v_HTK.transpose(1, 2))
-        grad_scores_HTT = torch.ops.aten._softmax_backward_data(grad_weights_HTT, weights_HTT, -1, weights_HTT.dtype)
-        grad_scores_HTT.mul_(ctx.scale)
-        grad_q_HTK = torch.bmm(grad_scores_HTT, k_HTK)
-        grad_k_HTK = torch.bmm(grad_scores_HTT.transpose(1, 2), q_HTK)
-        return grad_q_HTK, grad_k_HTK, grad_v_HTK, None, None
+def attention_weights(q_HTK: Tensor, k_HTK: Tensor, mask_TT: Tensor, scale: float) -> Tensor:
+    """softmax(scale q k' + mask), shape (H, T, T)."""
+    return torch.softmax(torch.baddbmm(mask_TT, q_HTK, k_HTK.transpose(1, 2), alpha=scale), -1)
 
 
 def causal_attention(q_HTK: Tensor, k_HTK: Tensor, v_HTK: Tensor, mask_TT: Tensor, scale: float) -> Tensor:
-    """softmax(scale q k' + mask) v by explicit matrix products; on a GPU torch's fused kernel instead.
+    """Attention by explicit matrix products on a CPU, by torch's fused kernel on a GPU.
 
     On a CPU the fused kernel is no faster in fp32 at these sizes, and its backward in bf16 takes most of a step.
     """
     if q_HTK.is_cuda:
         return functional.scaled_dot_product_attention(q_HTK, k_HTK, v_HTK, is_causal=True, scale=scale)
-    return cast(Tensor, _Attention.apply(q_HTK, k_HTK, v_HTK, mask_TT, scale))  # type: ignore[no-untyped-call]
+    return torch.bmm(attention_weights(q_HTK, k_HTK, mask_TT, scale), v_HTK)
 
 
-class _LinearCrossEntropy(Function):
-    @staticmethod
-    def forward(ctx: Any, x_nD: Tensor, head_DV: Tensor, targets_n: Tensor) -> Tensor:
-        log_probs_nV = torch.log_softmax((x_nD @ head_DV).float(), -1)
-        loss = log_probs_nV.gather(1, targets_n[:, None]).sum().neg_()
-        if any(ctx.needs_input_grad):
-            grad_nV = log_probs_nV.exp_()
-            grad_nV.scatter_add_(1, targets_n[:, None], grad_nV.new_full((1, 1), -1.0).expand(len(targets_n), 1))
-            grad_nV = grad_nV.to(x_nD.dtype)
-            ctx.save_for_backward(grad_nV @ head_DV.t(), x_nD.t() @ grad_nV)
-        return loss
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
-        grad_x_nD, grad_head_DV = ctx.saved_tensors
-        return grad_x_nD * grad, grad_head_DV * grad, None
+def rotate(qkv_n3D: Tensor, rotary: Tensor, heads: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries, keys and values by head, each of shape (H, T, K); queries and keys turned by their position."""
+    T, K = len(rotary), qkv_n3D.shape[-1] // (3 * heads)
+    pairs_BT3NK = torch.view_as_complex(qkv_n3D.float().view(-1, T, 3, heads, K // 2, 2))
+    turned_BT3NK = torch.view_as_real(pairs_BT3NK * rotary).flatten(-2).to(qkv_n3D.dtype)
+    q_HTK, k_HTK, v_HTK = (split_heads(part_BTNK) for part_BTNK in turned_BT3NK.unbind(2))
+    return q_HTK, k_HTK, v_HTK
 
 
-def linear_cross_entropy(x_nD: Tensor, head_DV: Tensor, targets_n: Tensor) -> Tensor:
-    """Sum of -log softmax(x head) at the targets; its gradients are made on the way forward."""
-    return cast(Tensor, _LinearCrossEntropy.apply(x_nD, head_DV, targets_n))  # type: ignore[no-untyped-call]
+def split_heads(x_BTNK: Tensor) -> Tensor:
+    """Heads beside the batch, shape (H, T, K)."""
+    B, T, N, K = x_BTNK.shape
+    return x_BTNK.transpose(1, 2).reshape(B * N, T, K)
+
+
+def merge_heads(x_HTK: Tensor, heads: int) -> Tensor:
+    """Heads side by side in the width, shape (n, D)."""
+    H, T, K = x_HTK.shape
+    return x_HTK.view(H // heads, heads, T, K).transpose(1, 2).reshape(-1, heads * K)
 
 
 def rotary_table(context: int, head_size: int, base: float) -> Tensor:

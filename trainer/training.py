@@ -22,6 +22,8 @@ from trainer.corpus import Corpus, load
 from trainer.errors import DeviceError, DeviceOutOfMemory, SpecError
 from trainer.evaluation import evaluate, windows
 from trainer.execution import Execution, Interrupted, Progress
+from trainer.gradient import loss_and_gradient
+from trainer.memory import keep_freed_memory
 from trainer.model import Model, build, initialize, loss_sum, matrices, rates
 from trainer.optim import Moments, adamw_step, clip
 from trainer.record import CurvePoint, Numerics, RunRecord
@@ -158,6 +160,7 @@ def _prepare(spec: RunSpec, execution: Execution, corpus: Corpus) -> Numerics:
         raise DeviceError(
             "device is 'cuda' and torch sees no GPU here; expected one. Use 'cpu', or a machine with a GPU."
         )
+    keep_freed_memory()
     torch.set_num_threads(execution.threads)
     torch.set_flush_denormal(True)
     torch.set_float32_matmul_precision("highest")  # fp32 means fp32: no TF32 on a GPU
@@ -176,6 +179,7 @@ def _start(spec: RunSpec, device: str) -> State:
     return State(parameters=parameters, moments=moments)
 
 
+@torch.no_grad()
 def _run_steps(
     spec: RunSpec, execution: Execution, corpus: Corpus, model: Model, state: State, numerics: Numerics
 ) -> str | None:
@@ -233,15 +237,27 @@ def _batches(spec: RunSpec, corpus: Corpus, device: str, step: int) -> Iterator[
 
 def _gradient(model: Model, parameters: Tensor, tokens_BT: Tensor, micro_batch: int, gradient: Tensor) -> Tensor:
     """Put the gradient of the summed loss into `gradient`, micro-batch by micro-batch; gives the summed loss."""
-    losses: list[Tensor] = []
+    whole = len(tokens_BT) <= micro_batch
+    target = gradient if whole else torch.empty_like(gradient)
+    losses = []
     for part_BT in torch.split(tokens_BT, micro_batch):
-        leaves = matrices(model, parameters)
-        loss = loss_sum(model, leaves, part_BT[:, :-1], part_BT[:, 1:])
-        parts = torch.autograd.grad(loss, list(leaves.values()))
-        whole = torch.cat([part.reshape(-1).float() for part in parts])
-        gradient.copy_(whole) if not losses else gradient.add_(whole)
-        losses.append(loss.detach())
-    return torch.stack(losses).sum()
+        losses.append(_part_gradient(model, parameters, part_BT, target))
+        if not whole:
+            gradient.copy_(target) if len(losses) == 1 else gradient.add_(target)
+    return losses[0] if whole else torch.stack(losses).sum()
+
+
+def _part_gradient(model: Model, parameters: Tensor, tokens_BT: Tensor, gradient: Tensor) -> Tensor:
+    """One pass forward and back: by hand on a CPU, by autograd on a GPU, where launches run ahead of Python."""
+    inputs_BT, targets_BT = tokens_BT[:, :-1], tokens_BT[:, 1:]
+    if not parameters.is_cuda:
+        into = matrices(replace(model, dtype=torch.float32), gradient)
+        return loss_and_gradient(model, matrices(model, parameters), into, inputs_BT, targets_BT)
+    leaf = parameters.detach().requires_grad_()
+    with torch.enable_grad():
+        loss = loss_sum(model, matrices(model, leaf), inputs_BT, targets_BT)
+    gradient.copy_(torch.autograd.grad(loss, leaf)[0])
+    return loss.detach()
 
 
 def _read_losses(state: State, batch_tokens: int) -> None:
