@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import Any
 
-from analysis import notation
 from analysis.stores import scan_runs
 from orchestrator import corpora, cost, planning
 from orchestrator.store import Store
@@ -97,42 +96,6 @@ def best_point(rows: list[dict[str, Any]]) -> tuple[int, float] | None:
             losses[row["params"]].append(row["loss"])
     averages = {params: sum(values) / len(values) for params, values in losses.items()}
     return min(averages.items(), key=lambda item: item[1], default=None)
-
-
-def show(document: dict[str, Any]) -> None:
-    """Print the state for a person."""
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(highlight=False, markup=False)
-    driver = document["driver"]
-    driven = f"driven by pid {driver['pid']} on {driver['host']}, since {driver['since']}" if driver else "no driver"
-    console.print(f"sweep {document['sweep']}   store {document['store']}   {driven}")
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("budget", "done", "running", "failed", "best N", "best loss"):
-        table.add_column(name, justify="right")
-    for curve in document["curves"]:
-        table.add_row(
-            notation.flops(curve["budget"]),
-            f"{curve['done']}/{curve['runs']}",
-            str(curve["running"]),
-            str(curve["failed"]),
-            "" if curve["best_params"] is None else notation.count(curve["best_params"]),
-            notation.loss(curve["best_loss"]),
-        )
-    console.print(table)
-    counts = ", ".join(
-        f"{count} {name}" for name, count in sorted(document["counts"].items(), key=lambda item: -item[1])
-    )
-    console.print(f"{document['runs']} runs: {counts}")
-    left = notation.duration(document["worker_seconds_left"])
-    spent, planned = notation.flops(document["flops_spent"]), notation.flops(document["flops_planned"])
-    console.print(f"spent {spent} of {planned} FLOPs; {left} of one worker to go")
-    for failure in document["failures"][:20]:
-        where = f"{notation.flops(failure['budget'])} x {notation.count(failure['params'])} seed {failure['seed']}"
-        console.print(f"{failure['status']}: {failure['run_id']}  {where}  {failure['reason']}")
-    for name in document["unreadable"]:
-        console.print(f"unreadable: {name}; it was left out. Move it away, or restore it from a copy.")
 
 
 def failed_count(counts: Counter[str]) -> int:

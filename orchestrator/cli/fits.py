@@ -1,0 +1,180 @@
+"""Verbs about fits: fit, backtest, allocate, compare, laws, report. They need no store of ours: a CSV will do."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from orchestrator.cli import app
+from orchestrator.errors import SweepError
+
+if TYPE_CHECKING:
+    from analysis import Runs
+
+SourceArgument = Annotated[
+    str, typer.Argument(metavar="SOURCE", help="A store, a Parquet file or folder, CSV, JSON or JSON lines.")
+]
+MapOption = Annotated[
+    str | None, typer.Option("--map", metavar="params=COL,...", help="Columns for params, tokens, flops, budget, loss.")
+]
+CountOption = Annotated[
+    str | None, typer.Option("--count", metavar="CONVENTION", help="Count N as blocks+head, blocks or total.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+
+
+@app.command()
+def fit(
+    source: SourceArgument,
+    columns: MapOption = None,
+    method: Annotated[str, typer.Option(help="all, envelope, isoflop or parametric.")] = "all",
+    form: Annotated[str, typer.Option(help="Form of the parametric fit; isoflop laws lists them.")] = "additive",
+    count: CountOption = None,
+    objective: Annotated[str, typer.Option(help="huber:auto, huber:DELTA, lad or squares.")] = "huber:auto",
+    space: Annotated[str, typer.Option(help="Residuals of the log or linear loss.")] = "log",
+    drop_highest: Annotated[int, typer.Option(help="Leave out this many of the highest losses.")] = 0,
+    bootstrap: Annotated[int, typer.Option(help="Bootstrap replicates for errors and intervals.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Fit scaling laws to a table of runs: the three approaches, with certificates and intervals."""
+    from orchestrator.cli import fitting
+
+    choice = fitting.Choice(
+        method=method,
+        form=form,
+        objective=objective,
+        space=space,
+        drop_highest=drop_highest,
+        bootstrap=bootstrap,
+        seed=seed,
+    )
+    document = fitting.fit(read(source, columns, count), choice, curves_of=source)
+    if as_json:
+        print_json(document)
+    else:
+        fitting.show(document)
+
+
+@app.command()
+def backtest(
+    source: SourceArgument, columns: MapOption = None, count: CountOption = None, as_json: JsonOption = False
+) -> None:
+    """Fit on the small budgets, score the larger ones."""
+    import analysis
+    from orchestrator.cli import fitting
+
+    document = analysis.backtest(read(source, columns, count)).to_json()
+    if as_json:
+        print_json(document)
+    else:
+        fitting.show_backtest(document)
+
+
+@app.command()
+def compare(
+    source_a: SourceArgument, source_b: SourceArgument, columns: MapOption = None, as_json: JsonOption = False
+) -> None:
+    """Two sweeps against each other: offset, slope, effective-compute multiplier."""
+    import analysis
+    from orchestrator.cli import fitting
+
+    document = analysis.compare(read(source_a, columns, None), read(source_b, columns, None)).to_json()
+    if as_json:
+        print_json(document)
+    else:
+        fitting.show_comparison(document, source_a, source_b)
+
+
+@app.command()
+def allocate(
+    flops: Annotated[float | None, typer.Option(help="Training budget in FLOPs.")] = None,
+    match_size: Annotated[
+        float | None, typer.Option(help="Reach the loss of a compute-optimal model of this size.")
+    ] = None,
+    gpu: Annotated[str | None, typer.Option(help="Accelerator, such as h100, with --gpus, --days, --mfu.")] = None,
+    gpus: Annotated[int, typer.Option(help="Number of accelerators.")] = 1,
+    days: Annotated[float | None, typer.Option(help="Days of training.")] = None,
+    mfu: Annotated[float, typer.Option(help="Share of peak that training reaches.")] = 0.4,
+    law: Annotated[str | None, typer.Option(help="A published law; isoflop laws lists them.")] = None,
+    fit_file: Annotated[str | None, typer.Option("--fit", help="A fit saved by isoflop fit --json.")] = None,
+    source: Annotated[str | None, typer.Option(help="Fit these runs first.")] = None,
+    columns: MapOption = None,
+    inference_tokens: Annotated[float | None, typer.Option(help="Tokens that the model will serve.")] = None,
+    unique_tokens: Annotated[float | None, typer.Option(help="Distinct training tokens that there are.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """The size and data of the big run, for a budget."""
+    import analysis
+    from orchestrator.cli import allocating
+
+    chosen = [name for name, value in (("--law", law), ("--fit", fit_file), ("--source", source)) if value]
+    if len(chosen) > 1:
+        raise SweepError(f"{' and '.join(chosen)} are both given; expected one law. Leave out all but one.")
+    if source is not None:
+        surface: Any = analysis.fit_form(read(source, columns, None))
+    elif fit_file is not None:
+        surface = allocating.law_from_file(fit_file)
+    else:
+        surface = law or "besiroglu2024"
+    made = analysis.allocate(
+        surface,
+        flops=flops,
+        match_size=match_size,
+        inference_tokens=inference_tokens,
+        unique_tokens=unique_tokens,
+        gpu=gpu,
+        gpus=gpus,
+        days=days,
+        mfu=mfu,
+    )
+    if as_json:
+        print_json(made.to_json())
+    else:
+        allocating.show(made)
+
+
+@app.command()
+def laws(as_json: JsonOption = False) -> None:
+    """Forms that can be fitted, and published laws with their sources."""
+    from orchestrator.cli import allocating
+
+    if as_json:
+        print_json(allocating.laws_document())
+    else:
+        allocating.show_laws()
+
+
+@app.command()
+def report(
+    source: SourceArgument,
+    output: Annotated[str, typer.Option("-o", "--output", help="File to write.")] = "report.html",
+) -> None:
+    """The report of a sweep, or of anybody's table of runs: one HTML file that opens offline."""
+    from analysis import write_report
+
+    write_report(source, Path(output))
+    typer.echo(f"report: {output}")
+
+
+def read(source: str, columns: str | None, count: str | None) -> Runs:
+    """Read runs with the columns that `--map` names."""
+    from analysis import read_runs
+
+    mapping = {}
+    for pair in filter(None, (columns or "").split(",")):
+        name, equals, column = pair.partition("=")
+        if not equals:
+            raise SweepError(f"--map {pair}: no column; expected NAME=COLUMN, for example --map loss=val_loss.")
+        mapping[name.strip()] = column.strip()
+    return read_runs(source, columns=mapping, count=count)
+
+
+def print_json(document: Any) -> None:
+    """One JSON document on stdout; NaN and infinity are a bug, not a value."""
+    json.dump(document, sys.stdout, indent=2, allow_nan=False)
+    sys.stdout.write("\n")

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from analysis import notation
-from orchestrator.planning import Plan, Point
+from orchestrator.cli import console as terminal
+from orchestrator.planning import DroppedPoint, Plan, Point
 from trainer import to_dict
 
 CONVENTIONS = {"blocks+head": "blocks + head", "blocks": "blocks", "total": "all parameters"}
@@ -16,14 +17,10 @@ CONVENTIONS = {"blocks+head": "blocks + head", "blocks": "blocks", "total": "all
 
 def show(made: Plan) -> None:
     """Print every curve and point, the totals, and what was left out."""
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(highlight=False)
-    console.print(headline(made))
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("budget", "N", "shape", "D", "D/N", "steps", "batch", "FLOPs", "lr", "seeds", "each"):
-        table.add_column(name, justify="left" if name == "shape" else "right", no_wrap=True)
+    console = terminal.console()
+    console.print(headline(made), soft_wrap=True)
+    names = ("budget", "N", "shape", "D", "D/N", "steps", "batch", "FLOPs", "lr", "seeds", "each")
+    table = terminal.table(*names, left=("shape",))
     previous = None
     for group in _by_point(made):
         point = group[0]
@@ -44,12 +41,15 @@ def show(made: Plan) -> None:
         previous = point.curve
     console.print(table)
     for drop in made.dropped:
-        console.print(f"dropped: {notation.flops(drop.budget)} x {notation.count(drop.params)} -> {drop.reason}")
+        console.print(
+            f"dropped: {notation.flops(drop.budget)} x {notation.count(drop.params)} -> {drop.reason}", soft_wrap=True
+        )
     about = "" if made.corpus.exact else "about "
     console.print(
         f"total {len(made.points)} runs, {notation.flops(made.flops)} FLOPs, "
         f"{about}{notation.duration(made.seconds)} of one worker "
-        f"(first guess); text: {about}{notation.count(made.corpus.train_tokens)} training tokens. Nothing was spent."
+        f"(first guess); text: {about}{notation.count(made.corpus.train_tokens)} training tokens. Nothing was spent.",
+        soft_wrap=True,
     )
 
 
@@ -86,7 +86,11 @@ def announce(made: Plan, left: Sequence[Point], workers: int, store: str) -> Non
         f"store {store}   (repeat the command to resume)"
     )
     for drop in made.dropped:
-        print(f"dropped: {notation.flops(drop.budget)} x {notation.count(drop.params)} -> {drop.reason}")
+        print(_dropped(drop))
+
+
+def _dropped(drop: DroppedPoint) -> str:
+    return f"dropped: {notation.flops(drop.budget)} x {notation.count(drop.params)} -> {drop.reason}"
 
 
 def document(made: Plan) -> dict[str, Any]:

@@ -80,12 +80,13 @@ def run(
 def status(store: StoreArgument, as_json: JsonOption = False) -> None:
     """Progress, failures with reasons, and who drives."""
     from orchestrator import status as reading
+    from orchestrator.cli import stored
 
     document = reading.status(store)
     if as_json:
         _print_json(document)
     else:
-        reading.show(document)
+        stored.show_status(document)
 
 
 @app.command()
@@ -97,8 +98,9 @@ def query(
 ) -> None:
     """Query the results with SQL, while the sweep runs or after."""
     from orchestrator import query as querying
+    from orchestrator.cli import stored
 
-    querying.show(querying.query(store, sql), "json" if as_json else form)
+    stored.show_rows(querying.query(store, sql), "json" if as_json else form)
 
 
 @app.command()

@@ -1,0 +1,128 @@
+"""How allocations and the registry of laws are shown."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from analysis import notation
+from orchestrator.cli import console as terminal
+from orchestrator.errors import SweepError
+
+if TYPE_CHECKING:
+    from analysis.laws.allocation import Allocation
+    from analysis.laws.law import Law
+
+
+def law_from_file(path: str) -> Law:
+    """The law in a file that `isoflop fit --json` wrote.
+
+    Raises:
+        SweepError: Not such a file.
+    """
+    from analysis.forms import find_form
+    from analysis.laws.law import Law
+
+    try:
+        document = json.loads(Path(path).read_text())
+        document = document.get("fits", {}).get("parametric", document)
+        return Law(
+            name=Path(path).name,
+            source=path,
+            form=find_form(document["form"]),
+            coefficients=document["coefficients"],
+            note="" if document["certificate"]["converged"] else "The fit has not converged.",
+        )
+    except OSError as error:
+        raise SweepError(f"--fit {path}: cannot be read ({error.strerror}); expected a file. Check the path.") from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise SweepError(
+            f"--fit {path}: not a parametric fit; expected the JSON of isoflop fit --method parametric. Make it anew."
+        ) from None
+
+
+def show(made: Allocation) -> None:
+    """Print an allocation for a person."""
+    console = terminal.console()
+    console.print(f"{made.goal} by {made.law}, FLOPs per token: {made.shape_rule}")
+    table = terminal.table("", "value", "interval", left=("",))
+    shown = {
+        "params": notation.count,
+        "tokens": notation.count,
+        "loss": notation.loss,
+        "flops": notation.flops,
+    }
+    for name, write in shown.items():
+        value = getattr(made, name)
+        if value is None:
+            continue
+        interval = made.intervals.get(name)
+        ends = [] if interval is None else [interval.low, interval.high]
+        low, high = (("open" if end is None else write(end)) for end in ends) if ends else ("", "")
+        table.add_row(name, write(value), f"[{low}, {high}] {interval.level:.0%}" if interval else "")
+    table.add_row("tokens per param", f"{made.tokens_per_param:.1f}", "")
+    if made.epochs is not None:
+        table.add_row("epochs", f"{made.epochs:.2f}", "")
+    console.print(table)
+    if made.band:
+        console.print(f"within .01 nats: {notation.count(made.band[0])} to {notation.count(made.band[1])} params")
+    if made.size_costs:
+        costs = terminal.table("size, of the best", "loss above the best", "FLOPs more for the same loss")
+        for cost in made.size_costs:
+            costs.add_row(f"{cost.factor:g} x", f"{cost.extra_loss:.4f}", f"{cost.extra_compute:+.1%}")
+        console.print(costs)
+    if made.inference is not None:
+        served = made.inference
+        console.print(
+            f"to serve {notation.count(served.tokens)} tokens: {notation.flops(served.total_flops)} FLOPs in all, "
+            f"{served.saved:.1%} less than the train-optimal {notation.count(served.baseline_params)} params on "
+            f"{notation.count(served.baseline_tokens)} tokens",
+            soft_wrap=True,
+        )
+    for model in made.neighbours:
+        tokens, ratio = notation.count(model.tokens), model.tokens / model.params
+        console.print(f"near: {model.name}  {notation.count(model.params)} params, {tokens} tokens ({ratio:.0f} each)")
+    for warning in made.warnings:
+        console.print(f"{warning.code}: {warning.message}", soft_wrap=True)
+
+
+def laws_document() -> dict[str, Any]:
+    """Forms and published laws as one JSON document."""
+    from analysis.forms import FORMS
+    from analysis.laws.published import LAWS
+
+    return {
+        "forms": [
+            {"name": form.name, "formula": form.expression, "coefficients": list(form.names), "source": form.source}
+            for form in FORMS.values()
+        ],
+        "laws": [
+            {
+                "name": law.name,
+                "form": law.form.name if law.form else None,
+                "coefficients": dict(law.coefficients),
+                "params_convention": law.params_convention,
+                "flops_rule": law.flops_rule,
+                "fitted": law.fitted,
+                "source": law.source,
+                "note": law.note,
+            }
+            for law in LAWS.values()
+        ],
+    }
+
+
+def show_laws() -> None:
+    """Print forms and published laws."""
+    console = terminal.console()
+    document = laws_document()
+    console.print("Forms that can be fitted (isoflop fit --form NAME):")
+    for form in document["forms"]:
+        console.print(f"  {form['name']:<16} {form['formula']}\n{'':19}{form['source']}", soft_wrap=True)
+    console.print("\nPublished laws (isoflop allocate --law NAME):")
+    for law in document["laws"]:
+        values = ", ".join(f"{name} {value:.6g}" for name, value in law["coefficients"].items())
+        console.print(f"  {law['name']:<22} {values}\n{'':25}{law['source']}", soft_wrap=True)
+        if law["note"]:
+            console.print(f"{'':25}{law['note']}", soft_wrap=True)

@@ -1,0 +1,149 @@
+"""How fits are made for the command line, and shown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from analysis import notation
+from orchestrator.cli import console as terminal
+from orchestrator.errors import SweepError
+
+if TYPE_CHECKING:
+    from analysis import Runs
+
+METHODS = ("all", "envelope", "isoflop", "parametric")
+SPACES = ("log", "linear")
+SHOWN_WARNINGS = 6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """What `isoflop fit` was asked for; see its options."""
+
+    method: str
+    form: str
+    objective: str
+    space: str
+    drop_highest: int
+    bootstrap: int
+    seed: int
+
+
+def fit(runs: Runs, choice: Choice, *, curves_of: str) -> dict[str, Any]:
+    """Fit, as one JSON-ready document.
+
+    Args:
+        runs: The runs.
+        choice: What to fit and how.
+        curves_of: The source, for the envelope over training curves where it is a store.
+    """
+    import analysis
+    from analysis.fitting.objective import parse_objective
+
+    if choice.method not in METHODS:
+        raise SweepError(f"--method {choice.method}: not known; expected one of {', '.join(METHODS)}.")
+    if choice.space not in SPACES:
+        raise SweepError(f"--space {choice.space}: not known; expected log or linear.")
+    if choice.method == "isoflop":
+        return dict(analysis.fit_isoflop(runs).to_json())
+    if choice.method == "envelope":
+        return dict(analysis.fit_envelope(runs).to_json())
+    if choice.method == "all":
+        return dict(analysis.fit_all(runs, seed=choice.seed).to_json())
+    fitted = analysis.fit_form(
+        runs,
+        form=choice.form,
+        objective=parse_objective(choice.objective),
+        space=choice.space,
+        drop_highest=choice.drop_highest,
+        seed=choice.seed,
+    )
+    return dict(fitted.to_json(fitted.bootstrap(choice.bootstrap, seed=choice.seed)))
+
+
+def show(document: Mapping[str, Any]) -> None:
+    """Print one fit, or all of them with what weakens them."""
+    console = terminal.console()
+    fits = document.get("fits")
+    for one in fits.values() if fits else [document]:
+        _show_fit(console, one)
+    warnings = document["warnings"]
+    for warning in warnings[:SHOWN_WARNINGS]:
+        console.print(f"{warning['code']}: {warning['message']}", soft_wrap=True)
+    if len(warnings) > SHOWN_WARNINGS:
+        console.print(f"and {len(warnings) - SHOWN_WARNINGS} more; see --json")
+
+
+def _show_fit(console: Any, document: Mapping[str, Any]) -> None:
+    if document.get("coefficients") is None:
+        console.print(f"{document.get('method')}: {document.get('error', 'no fit')}\n")
+        return
+    console.print(_headline(document), soft_wrap=True)
+    table = terminal.table("", "value", "se", "interval", left=("",))
+    for name, value in document["coefficients"].items():
+        if value is None:
+            continue
+        table.add_row(
+            name, f"{value:.6g}", _number(document["se"].get(name)), _interval(document["interval"].get(name))
+        )
+    for name, value in document["exponents"].items():
+        if value is not None and name not in document["coefficients"]:
+            table.add_row(f"exponent {name}", f"{value:.4f}", "", "")
+    console.print(table)
+    console.print()
+
+
+def _headline(document: Mapping[str, Any]) -> str:
+    words = [f"{document['method']}", f"{document['n']} runs"]
+    if document.get("form"):
+        words.insert(1, document["form"])
+    objective = document.get("objective")
+    if objective and objective.get("kind"):
+        delta = "" if objective.get("delta") is None else f" delta={objective['delta']:.3g}"
+        words.append(f"{objective['kind']}{delta} on {objective['space']} residuals = {objective['value']:.6g}")
+    certificate = document.get("certificate")
+    if certificate:
+        words.append(f"converged: {str(certificate['converged']).lower()}")
+    if document["dropped"]:
+        words.append(f"{len(document['dropped'])} left out")
+    return ", ".join(words)
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3g}"
+
+
+def _interval(interval: Mapping[str, Any] | None) -> str:
+    if interval is None:
+        return ""
+    low = "-inf" if interval["low"] is None else f"{interval['low']:.4g}"
+    high = "inf" if interval["high"] is None else f"{interval['high']:.4g}"
+    return f"[{low}, {high}] {interval['level']:.0%}"
+
+
+def show_backtest(document: Mapping[str, Any]) -> None:
+    """Print how well small budgets predicted larger ones."""
+    _show_rows(document, "scores")
+
+
+def show_comparison(document: Mapping[str, Any], name_a: str, name_b: str) -> None:
+    """Print how two sweeps compare."""
+    console = terminal.console()
+    console.print(f"a: {name_a}\nb: {name_b}")
+    for name, value in document.items():
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            console.print(f"{name}: {value:.4g}")
+        elif isinstance(value, Mapping) and {"low", "high"} <= value.keys():
+            console.print(f"{name}: {_interval(value)}")
+    for warning in document.get("warnings", []):
+        console.print(f"{warning['code']}: {warning['message']}", soft_wrap=True)
+
+
+def _show_rows(document: Mapping[str, Any], key: str) -> None:
+    rows = document[key]
+    table = terminal.table(*(rows[0] if rows else []))
+    for row in rows:
+        table.add_row(*(notation.plain(value) for value in row.values()))
+    terminal.console().print(table)
