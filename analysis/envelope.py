@@ -257,10 +257,15 @@ def _interpolated(curve: pd.DataFrame, grid: Array) -> Array:
 
 
 def _one_per_size(envelope: pd.DataFrame) -> pd.DataFrame:
-    """The middle of each size's stretch of the envelope: its 1500 points are not 1500 observations."""
+    """The middle of each size's stretch of the envelope: its 1500 points are not 1500 observations.
+
+    The first and last stretch are cut off by the range of the curves and not by a better size; with four sizes or
+    more they are left out.
+    """
     logs = envelope[["flops", "params", "tokens", "loss"]].apply(np.log)
     means = logs.groupby(envelope["params"].to_numpy()).mean().apply(np.exp)
-    return means.sort_values("flops").reset_index(drop=True)
+    stretches = means.sort_values("flops").reset_index(drop=True)
+    return stretches.iloc[1:-1] if len(stretches) >= 4 else stretches
 
 
 def _on_hull(flops: Array, losses: Array) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:

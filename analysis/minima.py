@@ -132,17 +132,28 @@ class CurveMinimum:
 
 def gather_curves(points: pd.DataFrame, variable: Variable, shapes: ShapeRule) -> list[Curve]:
     """Curves by rising budget, each with its parabola where it has three sizes."""
-    groups = points.sort_values(["budget", "params", "tokens"]).groupby("budget")
-    return [_gather(group, variable, shapes) for _, group in groups]
+    names = ("budget", "params", "tokens", "loss", "replicates", "squares")
+    columns = {name: points[name].to_numpy(np.float64) for name in names}
+    order = np.lexsort((columns["tokens"], columns["params"], columns["budget"]))
+    starts = np.flatnonzero(np.diff(columns["budget"][order])) + 1
+    groups = np.split(order, starts)
+    return [_gather({name: values[rows] for name, values in columns.items()}, variable, shapes) for rows in groups]
 
 
-def _gather(group: pd.DataFrame, variable: Variable, shapes: ShapeRule) -> Curve:
-    columns = {name: group[name].to_numpy(np.float64) for name in ("params", "tokens", "loss", "replicates")}
+def _gather(columns: dict[str, Array], variable: Variable, shapes: ShapeRule) -> Curve:
     x = np.log(columns[variable])
-    parabola = fit_parabola(x, columns["loss"], columns["replicates"]) if len(np.unique(x)) >= 3 else None
-    squares = float(group["squares"].sum())
-    budget = float(group["budget"].iloc[0])
-    return Curve(budget=budget, variable=variable, squares=squares, shapes=shapes, parabola=parabola, **columns)
+    enough = len(np.unique(x)) >= 3
+    return Curve(
+        budget=float(columns["budget"][0]),
+        variable=variable,
+        params=columns["params"],
+        tokens=columns["tokens"],
+        loss=columns["loss"],
+        replicates=columns["replicates"],
+        squares=float(columns["squares"].sum()),
+        shapes=shapes,
+        parabola=fit_parabola(x, columns["loss"], columns["replicates"]) if enough else None,
+    )
 
 
 def common_variance(curves: list[Curve]) -> float | None:

@@ -6,14 +6,18 @@ spent: a minimum over single runs would favour the sizes that were repeated.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from analysis.errors import FitError
 from analysis.results import Dropped
-from analysis.table import Runs
+from analysis.table import Array, Runs
+
+Indices = NDArray[np.int64]
 
 SETTINGS = (
     "family", "layers", "width", "heads", "ffn_width", "context", "vocab", "activation", "tied_head", "optimizer",
@@ -38,7 +42,7 @@ class Points:
     """
 
     frame: pd.DataFrame
-    members: np.ndarray[tuple[int], np.dtype[np.int64]]
+    members: Indices
     dropped: tuple[Dropped, ...]
 
 
@@ -47,24 +51,44 @@ def average_replicates(runs: Runs) -> Points:
     frame = runs.frame
     place = [c for c in ("budget", "params", "tokens") if c in frame]
     setting = [c for c in SETTINGS if c in frame and frame[c].nunique(dropna=False) > 1]
-    codes = frame.groupby([*place, *setting], sort=False, dropna=False).ngroup().to_numpy()
-    loss = frame["loss"].groupby(codes)
-    points = frame[[*place, "flops"]].groupby(codes).first()
-    points["flops"] = frame["flops"].groupby(codes).mean()
-    points["loss"], points["replicates"] = loss.mean(), loss.size()
-    points["squares"] = ((frame["loss"] - loss.transform("mean")) ** 2).groupby(codes).sum()
-    best = points.sort_values("loss", kind="stable").groupby(place, sort=False, dropna=False).head(1).index
-    worse = points.index.difference(best)
-    kept = points.drop(index=worse)
-    row_of = pd.Series(np.arange(len(kept)), index=kept.index).reindex(points.index, fill_value=-1)
-    dropped = tuple(
-        Dropped(run=_point_name(points.loc[i]), reason="another setting of this point is lower") for i in worse
+    first, codes = _groups(frame, [*place, *setting])
+    loss, flops = runs.column("loss"), runs.column("flops")
+    replicates = np.bincount(codes)
+    mean = np.bincount(codes, loss) / replicates
+    points = pd.DataFrame(
+        {name: runs.column(name)[first] for name in place}
+        | {
+            "flops": np.bincount(codes, flops) / replicates,
+            "loss": mean,
+            "replicates": replicates,
+            "squares": np.bincount(codes, (loss - mean[codes]) ** 2),
+        }
     )
-    return Points(frame=kept.reset_index(drop=True), members=row_of.to_numpy()[codes], dropped=dropped)
+    if not setting:
+        return Points(frame=points, members=codes, dropped=())
+    best = _lowest_in_place(frame, place, first, mean)
+    names = [f"point N {n:.4g}, D {d:.4g}" for n, d in zip(points["params"], points["tokens"], strict=True)]
+    dropped = [Dropped(names[i], "another setting of this point is lower") for i in np.flatnonzero(~best)]
+    rows = np.where(best, np.cumsum(best) - 1, -1)
+    return Points(frame=points[best].reset_index(drop=True), members=rows[codes], dropped=tuple(dropped))
 
 
-def _point_name(point: pd.Series) -> str:
-    return f"point N {point['params']:.4g}, D {point['tokens']:.4g}"
+def _groups(frame: pd.DataFrame, columns: Sequence[str]) -> tuple[Indices, Indices]:
+    """First row of each group of equal values, in order of appearance, and each row's group."""
+    values = np.stack([pd.factorize(frame[c])[0] for c in columns], axis=1)
+    _, first, inverse = np.unique(values, axis=0, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    return first[order], np.argsort(order)[inverse.ravel()]
+
+
+def _lowest_in_place(frame: pd.DataFrame, place: Sequence[str], first: Indices, mean: Array) -> NDArray[np.bool_]:
+    """Which point is the lowest of those with its budget, N and D, shape (points,)."""
+    _, where = _groups(frame.iloc[first], place)
+    order = np.lexsort((mean, where))
+    leads = np.append(True, np.diff(where[order]) > 0)
+    best = np.zeros(len(first), dtype=np.bool_)
+    best[order[leads]] = True
+    return best
 
 
 def with_budgets(runs: Runs, *, tolerance: float = BUDGET_TOLERANCE) -> Runs:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from analysis import Runs, read_runs
 from analysis.runs import CURVES_SCHEMA, RUNS_SCHEMA, curve_columns, run_row
 
 
@@ -83,3 +86,48 @@ def store(tmp_path: Path) -> HandMadeStore:
 @pytest.fixture
 def store_at() -> type[HandMadeStore]:
     return HandMadeStore
+
+
+CHINCHILLA = {"A": 482.01, "B": 2085.43, "E": 1.8169, "alpha": 0.3478, "beta": 0.3658}
+"""Besiroglu et al. 2024."""
+
+
+def _optimum(flops: float, law: Mapping[str, float]) -> float:
+    alpha, beta = law["alpha"], law["beta"]
+    return float((alpha * law["A"] / (beta * law["B"]) * (flops / 6) ** beta) ** (1 / (alpha + beta)))
+
+
+def _simulate(
+    *,
+    budgets: Iterable[float] = (1e17, 1e18, 1e19, 1e20),
+    sizes: int = 7,
+    spread: float = 3.0,
+    noise: float = 0.0,
+    seeds: int = 1,
+    seed: int = 0,
+    off_centre: float = 1.0,
+    drift: float = 1.0,
+    law: Mapping[str, float] = CHINCHILLA,
+    offset: float = 0.0,
+) -> Runs:
+    """IsoFLOP curves of an additive law: sizes log-spaced within a factor `spread` of the optimum, under C = 6ND."""
+    generator = np.random.default_rng(seed)
+    rows = []
+    for k, budget in enumerate(budgets):
+        centre = _optimum(budget, law) * off_centre * drift**k
+        for N in centre * np.geomspace(1 / spread, spread, sizes):
+            D = budget / (6 * N)
+            loss = law["E"] + law["A"] / N ** law["alpha"] + law["B"] / D ** law["beta"] + offset
+            rows += [(budget, N, D, loss + noise * generator.standard_normal(), s) for s in range(seeds)]
+    return read_runs(pd.DataFrame(rows, columns=["budget", "params", "tokens", "loss", "seed"]))
+
+
+@pytest.fixture
+def simulate() -> Callable[..., Runs]:
+    return _simulate
+
+
+@pytest.fixture
+def true_optimum() -> Callable[[float], float]:
+    """N*(C) of the law that `simulate` uses, under C = 6ND."""
+    return lambda flops: _optimum(flops, CHINCHILLA)
