@@ -27,3 +27,14 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("needs the published runs in ../shared/data, which are not part of the project")
     return folder
+
+
+@pytest.fixture(scope="session")
+def small_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The store of the `smoke` preset, trained once in this process. Read it, copy it, but do not change it."""
+    from orchestrator import load_sweep, run
+    from orchestrator.running import Options
+
+    store = tmp_path_factory.mktemp("small") / "store"
+    run(load_sweep("smoke"), store, Options(inline=True))
+    return store

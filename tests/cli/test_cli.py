@@ -1,0 +1,89 @@
+"""The command line as a stranger meets it: what it prints, and what it exits with."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def isoflop(*arguments: str, cwd: Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    import os
+
+    command = [sys.executable, "-c", "from orchestrator.cli import main; main()", *arguments]
+    return subprocess.run(
+        command, capture_output=True, text=True, cwd=cwd, env={**os.environ, **(env or {})}, check=False
+    )
+
+
+def test_status_tells_progress_to_people_and_programs(small_store: Path, tmp_path: Path) -> None:
+    shown = isoflop("status", str(small_store), cwd=tmp_path)
+    assert shown.returncode == 0
+    assert "6 runs: 6 ok" in shown.stdout
+    document = json.loads(isoflop("status", str(small_store), "--json", cwd=tmp_path).stdout)
+    assert document["counts"]["ok"] == 6
+    assert document["flops_spent"] == pytest.approx(document["flops_planned"])
+
+
+def test_query_prints_rows_in_every_format(small_store: Path, tmp_path: Path) -> None:
+    sql = "select budget, count(*) n from runs group by 1 order by 1"
+    rows = json.loads(isoflop("query", str(small_store), sql, "--json", cwd=tmp_path).stdout)
+    assert rows == [{"budget": 1e9, "n": 3}, {"budget": 3e9, "n": 3}]
+    assert isoflop("query", str(small_store), sql, "--format", "csv", cwd=tmp_path).stdout.startswith('"budget","n"')
+    assert "budget" in isoflop("query", str(small_store), sql, cwd=tmp_path).stdout
+    assert "expected one of" in isoflop("query", str(small_store), sql, "--format", "xml", cwd=tmp_path).stderr
+
+
+def test_a_wide_row_is_shown_one_value_a_line(small_store: Path, tmp_path: Path) -> None:
+    shown = isoflop("query", str(small_store), "select * from runs limit 1", cwd=tmp_path).stdout
+    assert any(line.startswith("loss ") for line in shown.splitlines())
+
+
+def test_plan_prints_every_point_and_spends_nothing(tmp_path: Path) -> None:
+    shown = isoflop("plan", "smoke", cwd=tmp_path)
+    assert "total 6 runs" in shown.stdout
+    assert list(tmp_path.iterdir()) == []
+    document = json.loads(isoflop("plan", "smoke", "--json", cwd=tmp_path).stdout)
+    assert len(document["points"]) == 6
+    assert document["dropped"] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["run", "smoek"], 'Did you mean "smoke"'),
+        (["plan", "smoke", "--set", "budgts=[1e9]"], 'Did you mean "budgets"'),
+        (["run", "smoke", "--inline", "--set", "budgets=[1e3]"], "buys 0 steps"),
+        (["run", "smoke", "--inline", "--set", "resources.gpus=1"], "Set resources.gpus: 0"),
+        (["run", "smoke", "--set", "budgets=[1e18]", "--set", "data.allow_epochs=1e12"], "days"),
+        (["status", "nowhere"], "not a store"),
+        (["fit", "nowhere.csv"], "nowhere.csv"),
+        (["allocate", "--flops", "-1"], "positive"),
+        (["allocate", "--law", "nobody", "--flops", "1e21"], "unknown"),
+    ],
+)
+def test_a_mistake_is_one_message_and_exit_code_1(arguments: list[str], said: str, tmp_path: Path) -> None:
+    done = isoflop(*arguments, cwd=tmp_path)
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("name", ["trainer.py", "analysis/__init__.py"])
+def test_a_module_that_hides_ours_is_refused(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("raise RuntimeError('never imported')\n")
+    done = isoflop("run", "smoke", cwd=tmp_path, env={"PYTHONPATH": ""})
+    assert done.returncode == 1
+    assert "hides isoflop's own package" in done.stderr
+    assert "Rename" in done.stderr
+
+
+def test_a_closed_pipe_is_no_traceback(small_store: Path, tmp_path: Path) -> None:
+    command = f"{sys.executable} -c 'from orchestrator.cli import main; main()' query {small_store} 'select * from curves' | head -1"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert "Traceback" not in done.stderr
