@@ -84,6 +84,12 @@ def test_a_module_that_hides_ours_is_refused(name: str, tmp_path: Path) -> None:
 
 
 def test_a_closed_pipe_is_no_traceback(small_store: Path, tmp_path: Path) -> None:
-    command = f"{sys.executable} -c 'from orchestrator.cli import main; main()' query {small_store} 'select * from curves' | head -1"
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=tmp_path, check=False)
+    verb = f"{sys.executable} -c 'from orchestrator.cli import main; main()' query {small_store}"
+    done = subprocess.run(
+        ["bash", "-c", f"{verb} 'select * from curves' | head -1"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=False,
+    )
     assert "Traceback" not in done.stderr

@@ -69,7 +69,8 @@ def test_identity_is_the_spec_alone() -> None:
     base = {point.run_id for point in planned().points}
     assert {point.run_id for point in planned("resources.cpus=2", "stop.max_hours=3", "name=other").points} == base
     assert {point.run_id for point in planned("optimizer.beta1=0.8").points}.isdisjoint(base)
-    assert {point.run_id for point in planned(corpus=Corpus(hash="d", train_tokens=10**7, exact=True)).points}.isdisjoint(base)
+    other = Corpus(hash="d", train_tokens=10**7, exact=True)
+    assert {point.run_id for point in planned(corpus=other).points}.isdisjoint(base)
 
 
 def test_seeds_are_runs_of_one_point_and_a_curve_may_have_its_own() -> None:
@@ -95,7 +96,8 @@ def test_rules_of_batch_and_rate_follow_tokens() -> None:
     for point in made.points:
         wanted = point.budget / (point.flops / point.spec.tokens)
         assert abs(point.spec.batch_tokens - math.sqrt(wanted)) <= 32  # half a window of 64 tokens
-        assert point.spec.optimizer.learning_rate == pytest.approx(1e-2 * math.sqrt(point.spec.batch_tokens / 256), rel=1e-5)
+        rate = 1e-2 * math.sqrt(point.spec.batch_tokens / 256)
+        assert point.spec.optimizer.learning_rate == pytest.approx(rate, rel=1e-5)
 
 
 def test_beta2_keeps_its_half_life_in_tokens() -> None:
