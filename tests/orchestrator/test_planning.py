@@ -81,8 +81,9 @@ def test_seeds_are_runs_of_one_point_and_a_curve_may_have_its_own() -> None:
 
 def test_sizes_around_an_optimum_move_with_the_budget() -> None:
     made = planned(
-        "budgets=[1e9, 4e9]", "sizes={around: {params: 6e3, at: 1e9, exponent: 0.5, factor: 2, count: 3}}", "
-        ""min_steps=5"
+        "budgets=[1e9, 4e9]",
+        "sizes={around: {params: 6e3, at: 1e9, exponent: 0.5, factor: 2, count: 3}}",
+        "min_steps=5",
     )
     middle = {curve: sorted({p.params for p in made.points if p.curve == curve})[1] for curve in (0, 1)}
     assert middle[1] / middle[0] == pytest.approx(2, rel=0.25)  # widths come in multiples of 8
@@ -90,8 +91,9 @@ def test_sizes_around_an_optimum_move_with_the_budget() -> None:
 
 def test_rules_of_batch_and_rate_follow_tokens() -> None:
     made = planned(
-        "batch={coefficient: 1.0, exponent: 0.5}", "optimizer.learning_rate={peak: 1e-2, at_batch_tokens: 256}", "
-        ""min_steps=5"
+        "batch={coefficient: 1.0, exponent: 0.5}",
+        "optimizer.learning_rate={peak: 1e-2, at_batch_tokens: 256}",
+        "min_steps=5",
     )
     for point in made.points:
         wanted = point.budget / (point.flops / point.spec.tokens)
