@@ -24,6 +24,7 @@ _PUBLIC = {
     "allocate": "analysis.laws.allocation",
     "certify": "analysis.parametric",
     "drop_highest": "analysis.reading",
+    "fit_all": "analysis.combined",
     "fit_envelope": "analysis.envelope",
     "fit_form": "analysis.parametric",
     "fit_isoflop": "analysis.isoflop",

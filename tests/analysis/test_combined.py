@@ -1,0 +1,54 @@
+"""All approaches on one table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from analysis import FitError, Runs, fit_all, read_runs
+
+Simulate = Callable[..., Runs]
+
+
+def test_approaches_agree_on_a_good_grid(simulate: Simulate) -> None:
+    fits = fit_all(simulate(noise=0.002, sizes=9, spread=2.5, budgets=np.geomspace(1e17, 1e21, 5)))
+    assert list(fits.fits) == ["envelope", "isoflop", "parametric"]
+    assert fits.failures == {}
+    assert "approaches_disagree" not in {w.code for w in fits.warnings}
+    for fit in (fits.isoflop, fits.parametric):
+        assert fit.exponents["a"] == pytest.approx(0.5126, abs=0.02)
+
+
+def test_approaches_disagree_where_the_grid_is_wide_and_off_centre(simulate: Simulate) -> None:
+    fits = fit_all(simulate(spread=10.0, drift=1.6, sizes=9))
+    message = next(w.message for w in fits.warnings if w.code == "approaches_disagree")
+    assert "ten times the largest budget" in message
+
+
+def test_an_approach_without_a_result_is_null_with_its_reason(simulate: Simulate) -> None:
+    runs = simulate(noise=0.003)
+    frame = runs.frame.drop(columns=["budget", "flops"])
+    frame["tokens"] *= np.geomspace(1, 4, len(frame))
+    fits = fit_all(read_runs(frame))
+    document = fits.to_json()
+    assert document["fits"]["isoflop"] is None
+    assert document["fits"]["parametric"]["method"] == "parametric"
+    assert any(w["code"] == "no_result" and "no column `budget`" in w["message"] for w in document["warnings"])
+    json.dumps(document, allow_nan=False)
+
+
+def test_nothing_to_fit_is_one_error(simulate: Simulate) -> None:
+    frame = simulate().frame
+    with pytest.raises(FitError, match="no approach has a result"):
+        fit_all(read_runs(frame[frame["budget"] == 1e18].head(3)))
+
+
+def test_cs336(shared_data: Path) -> None:
+    columns = {"params": "parameters", "budget": "compute_budget", "loss": "final_loss"}
+    fits = fit_all(read_runs(shared_data / "cs336_isoflops.json", columns=columns)).to_json()["fits"]
+    expected = {"envelope": 0.4687, "isoflop": 0.5146, "parametric": 0.5143}
+    assert {name: fit["exponents"]["a"] for name, fit in fits.items()} == pytest.approx(expected, abs=5e-5)
