@@ -1,0 +1,1 @@
+"""Figures for papers and pages: values in, a matplotlib `Figure` out, no global state."""
