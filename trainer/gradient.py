@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from trainer.model import Model, activate, head_matrix
-from trainer.operations import attention_weights, merge_heads, rms_norm, rotate, split_heads
+from trainer.operations import NORM_EPSILON, attention_weights, merge_heads, rotate, split_heads
 
 Matrices = dict[str, Tensor]
 
@@ -75,6 +75,13 @@ def loss_and_gradient(
     return loss
 
 
+def _norm(x_nD: Tensor) -> tuple[Tensor, Tensor]:
+    """The normed x, and what it was divided by."""
+    norm_n1 = torch.linalg.vector_norm(x_nD, dim=-1, keepdim=True)
+    scale_n1 = norm_n1.square_().mul_(1 / x_nD.shape[-1]).add_(NORM_EPSILON).sqrt_()
+    return x_nD / scale_n1, scale_n1
+
+
 def _norm_back(grad_nD: Tensor, normed_nD: Tensor, scale_n1: Tensor) -> Tensor:
     """Take out the part of the gradient along x, whose length the norm removes."""
     along_n1 = (grad_nD * normed_nD).sum(-1, keepdim=True)
@@ -82,7 +89,7 @@ def _norm_back(grad_nD: Tensor, normed_nD: Tensor, scale_n1: Tensor) -> Tensor:
 
 
 def _attention(model: Model, weights: Matrices, layer: int, x_nD: Tensor) -> tuple[Tensor, _Attention]:
-    normed_nD, scale_n1 = rms_norm(x_nD)
+    normed_nD, scale_n1 = _norm(x_nD)
     q_HTK, k_HTK, v_HTK = rotate(normed_nD.to(model.dtype) @ weights[f"qkv.{layer}"], model.rotary, model.shape.heads)
     weights_HTT = attention_weights(q_HTK, k_HTK, model.mask, model.attention_scale)
     mixed_nD = merge_heads(torch.bmm(weights_HTT, v_HTK), model.shape.heads)
@@ -113,7 +120,7 @@ def _attention_back(
 
 
 def _feed_forward(model: Model, weights: Matrices, layer: int, x_nD: Tensor) -> tuple[Tensor, _FeedForward]:
-    normed_nD, scale_n1 = rms_norm(x_nD)
+    normed_nD, scale_n1 = _norm(x_nD)
     up_nF = normed_nD.to(model.dtype) @ weights[f"up.{layer}"]
     active_nF = activate(model.shape.activation, up_nF)
     kept = _FeedForward(normed_nD, scale_n1, up_nF, active_nF)
@@ -145,7 +152,7 @@ def _loss(
 ) -> tuple[Tensor, Tensor]:
     """Summed loss and its gradient in the residual stream; that of the logits is softmax minus one at the target."""
     head_DV = head_matrix(model, weights)
-    normed_nD, scale_n1 = rms_norm(x_nD)
+    normed_nD, scale_n1 = _norm(x_nD)
     low_nD = normed_nD.to(model.dtype)
     log_probs_nV = torch.log_softmax((low_nD @ head_DV).float(), -1)
     loss = log_probs_nV.gather(1, targets_n1).sum().neg_()

@@ -170,4 +170,4 @@ def activate(activation: Activation, up_nF: Tensor) -> Tensor:
 
 
 def _normed(model: Model, x_nD: Tensor) -> Tensor:
-    return rms_norm(x_nD)[0].to(model.dtype)
+    return rms_norm(x_nD).to(model.dtype)

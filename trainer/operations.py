@@ -14,15 +14,9 @@ from torch.nn import functional
 NORM_EPSILON = 1e-5
 
 
-def rms_norm(x_nD: Tensor) -> tuple[Tensor, Tensor]:
-    """Divide x by sqrt(mean square + epsilon) (Zhang & Sennrich 2019, arXiv:1910.07467), without a gain.
-
-    Returns:
-        The normed x, and what it was divided by, shape (n, 1).
-    """
-    norm_n1 = torch.linalg.vector_norm(x_nD, dim=-1, keepdim=True)
-    scale_n1 = torch.addcmul(norm_n1.new_tensor(NORM_EPSILON), norm_n1, norm_n1, value=1 / x_nD.shape[-1]).sqrt()
-    return x_nD / scale_n1, scale_n1
+def rms_norm(x_nD: Tensor) -> Tensor:
+    """Divide x by sqrt(mean square + epsilon) (Zhang & Sennrich 2019, arXiv:1910.07467), without a gain."""
+    return x_nD / (x_nD.square().mean(-1, keepdim=True) + NORM_EPSILON).sqrt()
 
 
 def attention_weights(q_HTK: Tensor, k_HTK: Tensor, mask_TT: Tensor, scale: float) -> Tensor:

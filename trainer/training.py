@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,8 @@ CHECKS = 50
 """Divergence is looked for this many times in a run."""
 STRIKES = 5
 """Checks in a row with the smoothed loss above its start that end a run."""
+
+Gradient = Callable[[Tensor], Tensor]
 
 
 @dataclass(kw_only=True)
@@ -98,7 +100,8 @@ def _train(spec: RunSpec, execution: Execution) -> RunRecord:
     model = build(spec, execution.device)
     state = _resume(spec, execution, numerics) or _start(spec, execution.device)
     resumed_at = state.step
-    reason = _run_steps(spec, execution, corpus, model, state, numerics)
+    with torch.no_grad(), torch.inference_mode(execution.device == "cpu"):
+        reason = _run_steps(spec, execution, corpus, model, state, numerics)
     record = RunRecord(
         status="diverged" if reason else "ok",
         tokens=state.step * spec.batch_tokens,
@@ -179,18 +182,18 @@ def _start(spec: RunSpec, device: str) -> State:
     return State(parameters=parameters, moments=moments)
 
 
-@torch.no_grad()
 def _run_steps(
     spec: RunSpec, execution: Execution, corpus: Corpus, model: Model, state: State, numerics: Numerics
 ) -> str | None:
     """Take all steps that remain; gives the reason where the run diverged."""
     peak = rates(spec.model, spec.parametrization, spec.optimizer).to(execution.device)
     gradient = torch.empty_like(state.parameters)
+    gradient_of = _gradient_function(spec, model, state, gradient, numerics.micro_batch)
     recorded = set(_curve_steps(spec.steps))
     check_every = max(1, spec.steps // CHECKS)
     polled = saved = time.monotonic()
     for tokens_BT in _batches(spec, corpus, execution.device, state.step):
-        state.unread.append(_gradient(model, state.parameters, tokens_BT, numerics.micro_batch, gradient))
+        state.unread.append(gradient_of(tokens_BT))
         clip(gradient, spec.batch_tokens, spec.optimizer.clip_norm)
         factor = learning_rate_factor(spec.schedule, state.step, spec.steps)
         adamw_step(
@@ -235,29 +238,47 @@ def _batches(spec: RunSpec, corpus: Corpus, device: str, step: int) -> Iterator[
         step += count
 
 
-def _gradient(model: Model, parameters: Tensor, tokens_BT: Tensor, micro_batch: int, gradient: Tensor) -> Tensor:
-    """Put the gradient of the summed loss into `gradient`, micro-batch by micro-batch; gives the summed loss."""
-    whole = len(tokens_BT) <= micro_batch
-    target = gradient if whole else torch.empty_like(gradient)
-    losses = []
-    for part_BT in torch.split(tokens_BT, micro_batch):
-        losses.append(_part_gradient(model, parameters, part_BT, target))
-        if not whole:
-            gradient.copy_(target) if len(losses) == 1 else gradient.add_(target)
-    return losses[0] if whole else torch.stack(losses).sum()
+def _gradient_function(spec: RunSpec, model: Model, state: State, gradient: Tensor, micro_batch: int) -> Gradient:
+    """What a step calls on its batch: puts the gradient of the summed loss into `gradient` and gives that loss."""
+    one_pass = _by_autograd if state.parameters.is_cuda else _by_hand
+    if micro_batch >= spec.batch_contexts:
+        return one_pass(model, state.parameters, gradient)
+    part = torch.empty_like(gradient)
+    of_part = one_pass(model, state.parameters, part)
+
+    def in_parts(tokens_BT: Tensor) -> Tensor:
+        losses = []
+        gradient.zero_()
+        for part_BT in torch.split(tokens_BT, micro_batch):
+            losses.append(of_part(part_BT))
+            gradient.add_(part)
+        return torch.stack(losses).sum()
+
+    return in_parts
 
 
-def _part_gradient(model: Model, parameters: Tensor, tokens_BT: Tensor, gradient: Tensor) -> Tensor:
-    """One pass forward and back: by hand on a CPU, by autograd on a GPU, where launches run ahead of Python."""
-    inputs_BT, targets_BT = tokens_BT[:, :-1], tokens_BT[:, 1:]
-    if not parameters.is_cuda:
-        into = matrices(replace(model, dtype=torch.float32), gradient)
-        return loss_and_gradient(model, matrices(model, parameters), into, inputs_BT, targets_BT)
-    leaf = parameters.detach().requires_grad_()
-    with torch.enable_grad():
-        loss = loss_sum(model, matrices(model, leaf), inputs_BT, targets_BT)
-    gradient.copy_(torch.autograd.grad(loss, leaf)[0])
-    return loss.detach()
+def _by_hand(model: Model, parameters: Tensor, gradient: Tensor) -> Gradient:
+    into = matrices(replace(model, dtype=torch.float32), gradient)
+    lasting = matrices(model, parameters) if model.dtype == torch.float32 else None
+
+    def run(tokens_BT: Tensor) -> Tensor:
+        weights = lasting or matrices(model, parameters)
+        return loss_and_gradient(model, weights, into, tokens_BT[:, :-1], tokens_BT[:, 1:])
+
+    return run
+
+
+def _by_autograd(model: Model, parameters: Tensor, gradient: Tensor) -> Gradient:
+    """On a GPU, where Python runs ahead of the device and autograd's bookkeeping costs nothing."""
+
+    def run(tokens_BT: Tensor) -> Tensor:
+        with torch.enable_grad():
+            leaf = parameters.detach().requires_grad_()
+            loss = loss_sum(model, matrices(model, leaf), tokens_BT[:, :-1], tokens_BT[:, 1:])
+        gradient.copy_(torch.autograd.grad(loss, leaf)[0])
+        return loss.detach()
+
+    return run
 
 
 def _read_losses(state: State, batch_tokens: int) -> None:
