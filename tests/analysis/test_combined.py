@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analysis import FitError, Runs, fit_all, read_runs
+from analysis import FitError, Runs, fit_all, fit_envelope, fit_isoflop, read_runs
+from analysis.combined import compare_approaches
 
 Simulate = Callable[..., Runs]
 
@@ -23,11 +24,14 @@ def test_approaches_agree_on_a_good_grid(simulate: Simulate) -> None:
         assert fit.exponents["a"] == pytest.approx(0.5126, abs=0.02)
 
 
-def test_approaches_disagree_where_the_grid_is_wide_and_off_centre(simulate: Simulate) -> None:
-    law = {"A": 406.4, "B": 410.7, "E": 1.69, "alpha": 0.465, "beta": 0.155}
-    fits = fit_all(simulate(law=law, spread=8.0, drift=1.5, sizes=9, noise=1e-4))
-    message = next(w.message for w in fits.warnings if w.code == "approaches_disagree")
-    assert "ten times the largest budget" in message
+def test_approaches_that_differ_are_named_with_their_sizes(simulate: Simulate) -> None:
+    steeper = {"A": 482.01, "B": 2085.43, "E": 1.8169, "alpha": 0.30, "beta": 0.3658}
+    fits = {"envelope": fit_envelope(simulate()), "isoflop": fit_isoflop(simulate(law=steeper))}
+    (warning,) = compare_approaches(fits, 1e21)
+    assert warning.code == "approaches_disagree"
+    assert "at 1e+21 FLOPs, ten times the largest budget, N* is envelope 2.78B, isoflop 10.5B" in warning.message
+    same = {"envelope": fit_envelope(simulate()), "isoflop": fit_isoflop(simulate(spread=2.0))}
+    assert compare_approaches(same, 1e21) == []
 
 
 def test_an_approach_without_a_result_is_null_with_its_reason(simulate: Simulate) -> None:
