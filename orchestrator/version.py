@@ -28,13 +28,14 @@ def distribution_version() -> str:
         return "0+source"
 
 
-def refuse_shadowed_packages() -> None:
-    """Refuse to go on where a module of the user's own hides one of ours, here or in a worker.
+def refuse_shadowed_packages(*, in_workers: bool = False) -> None:
+    """Refuse to go on where a module of the user's own hides one of ours.
 
-    Ray puts the working folder first on its workers' path, so a `trainer.py` there would hide ours in every worker.
+    Args:
+        in_workers: Look at the working folder, too: Ray puts it first on its workers' path, where a `trainer.py` would hide ours.
 
     Raises:
-        SweepError: `trainer` or `analysis` comes from elsewhere than `orchestrator`.
+        SweepError: `trainer` or `analysis` is, or in a worker would be, imported from elsewhere than `orchestrator`.
     """
     from importlib.util import find_spec
 
@@ -42,7 +43,8 @@ def refuse_shadowed_packages() -> None:
     for name in ("trainer", "analysis", "orchestrator"):
         found = find_spec(name)
         origins = [Path(found.origin)] if found and found.origin else []
-        origins += [path for path in (Path(f"{name}.py"), Path(name, "__init__.py")) if path.exists()]
+        if in_workers:
+            origins += [path for path in (Path(f"{name}.py"), Path(name, "__init__.py")) if path.exists()]
         for origin in origins:
             if origin.resolve() != ours / name / "__init__.py":
                 raise SweepError(
