@@ -32,7 +32,7 @@ def refuse_shadowed_packages(*, in_workers: bool = False) -> None:
     """Refuse to go on where a module of the user's own hides one of ours.
 
     Args:
-        in_workers: Look at the working folder, too: Ray puts it first on its workers' path, where a `trainer.py` would hide ours.
+        in_workers: Look at the working folder, too: Ray puts it first on the path of its workers.
 
     Raises:
         SweepError: `trainer` or `analysis` is, or in a worker would be, imported from elsewhere than `orchestrator`.
