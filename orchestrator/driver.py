@@ -90,10 +90,12 @@ class Result:
     Attributes:
         counts: Runs of the plan by status.
         stopped: Why it ended early, None where nothing is left to do.
+        interrupted: Whether somebody or something stopped it before the sweep's own rule would have.
     """
 
     counts: Counter[str]
     stopped: str | None
+    interrupted: bool
 
 
 @dataclass
@@ -120,6 +122,7 @@ class Driver:
     _bugs: Counter[str] = field(default_factory=Counter)
     _retries: Counter[str] = field(default_factory=Counter)
     _stopping: str | None = None
+    _interrupted: bool = False
     _failure: OrchestratorError | None = None
     _last: str = ""
     _next_show: float = 0.0
@@ -139,7 +142,7 @@ class Driver:
             self.events.close()
         if self._failure:
             raise self._failure
-        return Result(counts=self._plan_counts(), stopped=self._stopping)
+        return Result(counts=self._plan_counts(), stopped=self._stopping, interrupted=self._interrupted)
 
     # --- start
 
@@ -212,6 +215,7 @@ class Driver:
     def _stop(self, reason: str) -> None:
         """Stop soon: every attempt writes a checkpoint and ends."""
         self._stopping = reason
+        self._interrupted = True
         self.store.request(self._stop_request)
         self.events.add("stopping", reason=reason)
         self.observer.update(self._snapshot())

@@ -20,8 +20,8 @@ from trainer import (
     Transformer,
     count_params,
     flops_per_token,
+    recipe,
     run_id,
-    significant,
 )
 from trainer.shapes import ShapeRule, nearest_shape
 
@@ -212,18 +212,15 @@ def _curve_point(
 def batch_contexts_for(sweep: Sweep, tokens: float) -> int:
     """Whole windows per step for a run of `tokens`, by the sweep's batch rule."""
     rule = sweep.batch
-    wanted: float
     if isinstance(rule, BatchRule):
-        wanted = min(max(rule.coefficient * tokens**rule.exponent, rule.min_tokens), rule.max_tokens)
-    else:
-        wanted = rule
-    return max(1, round(wanted / sweep.model.context))
+        return recipe.batch_contexts(tokens, sweep.model.context, coefficient=rule.coefficient, exponent=rule.exponent)
+    return max(1, round(rule / sweep.model.context))
 
 
 def _spec(sweep: Sweep, corpus: Corpus, shape: Transformer, steps: int, batch_contexts: int, seed: int) -> RunSpec:
     batch_tokens = batch_contexts * shape.context
     settings, wanted = sweep.optimizer, sweep.schedule
-    warmup = min(math.ceil(wanted.warmup_share * steps), wanted.warmup_max_steps or steps, steps - 1)
+    warmup = recipe.warmup_steps(steps, share=wanted.warmup_share)
     decay = max(1, round(wanted.decay_share * steps)) if wanted.kind == "wsd" else steps - warmup
     return RunSpec(
         model=shape,
@@ -235,7 +232,7 @@ def _spec(sweep: Sweep, corpus: Corpus, shape: Transformer, steps: int, batch_co
             embedding_multiplier=settings.embedding_multiplier,
             head_multiplier=settings.head_multiplier,
             beta1=settings.beta1,
-            beta2=significant(0.5 ** (batch_tokens / settings.beta2_half_life_tokens)),
+            beta2=recipe.beta2(batch_tokens, half_life_tokens=settings.beta2_half_life_tokens),
             epsilon=settings.epsilon,
             weight_decay=settings.weight_decay,
             clip_norm=settings.clip_norm,
@@ -254,7 +251,9 @@ def _spec(sweep: Sweep, corpus: Corpus, shape: Transformer, steps: int, batch_co
 
 def _rate(rule: RateRule | float, batch_tokens: int) -> float:
     if isinstance(rule, RateRule):
-        return significant(rule.peak * (batch_tokens / rule.at_batch_tokens) ** rule.exponent)
+        return recipe.learning_rate(
+            batch_tokens, peak=rule.peak, at_batch_tokens=rule.at_batch_tokens, exponent=rule.exponent
+        )
     return rule
 
 

@@ -137,8 +137,6 @@ class BatchRule(_Section):
     exponent: float = Field(
         0.4, ge=0, le=1, description="Exponent of D; .4 is near the measured optimum (nanochat .383)."
     )
-    min_tokens: Whole = Field(64, ge=1, description="Smallest batch.")
-    max_tokens: Whole = Field(4_194_304, ge=1, description="Largest batch.")
 
 
 class RateRule(_Section):
@@ -172,7 +170,6 @@ class Schedule(_Section):
 
     kind: ScheduleKind = Field("linear", description="`linear` or `cosine` to the end, or `wsd`: stable, then decay.")
     warmup_share: float = Field(0.05, ge=0, le=0.5, description="Warm-up as a share of the steps.")
-    warmup_max_steps: Whole | None = Field(None, ge=0, description="Upper limit of the warm-up.")
     decay_share: float = Field(0.2, gt=0, le=1, description="For `wsd`: the final decay as a share of the steps.")
     final_fraction: float = Field(0.0, ge=0, lt=1, description="Rate at the end, over the peak.")
 

@@ -2,23 +2,52 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
+from pathlib import Path
 
 from orchestrator.driver import Result
-from orchestrator.status import failed_count
+from orchestrator.status import DONE, failed_count
+
+INTERRUPTED = 130
+"""Exit code of a sweep that was stopped before its end, as of a command ended by Ctrl-C."""
 
 
 def show(store: str, result: Result, repeat: str) -> int:
-    """Print the end of a run.
+    """Print the end of a run, and write its report where there is something to report.
 
     Returns:
-        Exit code: 0 done or stopped on request, 2 finished but some runs failed.
+        Exit code: 0 done, 2 finished but some runs failed, 130 stopped on request.
     """
-    counts = result.counts
-    print(_counted(counts))
-    if result.stopped is not None:
+    print(_counted(result.counts))
+    failed = failed_count(result.counts)
+    if failed:
+        print(f"{failed} runs failed; isoflop status {shlex.quote(store)} says why, isoflop retry tries them again")
+    if result.interrupted:
         print(f"stopped: {result.stopped}. Resume with: {repeat}")
-    return 2 if failed_count(counts) else 0
+        return INTERRUPTED
+    if result.stopped is not None:
+        print(f"ended early: {result.stopped}")
+    if sum(result.counts[status] for status in DONE):
+        _report(store)
+    return 2 if failed else 0
+
+
+def _report(store: str) -> None:
+    from analysis.report import ending_lines, summarize, write_report
+
+    summary = summarize(store)
+    print()
+    for line in ending_lines(summary):
+        print(line)
+    page = Path(store) / "report.html"
+    write_report(summary, page, png_folder=Path(store) / "figures")
+    quoted = shlex.quote(store)
+    print(f"\nreport  {page}   figures  {Path(store) / 'figures'}")
+    print(f"next    isoflop fit {quoted}")
+    print(
+        f'        isoflop query {quoted} "select budget, params, avg(loss) loss from runs group by 1, 2 order by 1, 2"'
+    )
 
 
 def _counted(counts: Counter[str]) -> str:

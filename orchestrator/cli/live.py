@@ -93,7 +93,7 @@ def render(snapshot: Snapshot, repeat: str) -> RenderableType:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("budget", "done", "running", "failed", "best N", "best loss", "N* (parabola)"):
         table.add_column(name, justify="right", no_wrap=True)
-    rows = list(snapshot.ledger.rows())
+    rows = snapshot.ledger.rows(["budget", "params", "status", "loss"])
     planned = [(point.budget, point.run_id) for point in snapshot.plan.points]
     for budget in sorted({budget for budget, _ in planned}, reverse=True):
         mine = [row for row in rows if row["budget"] == budget]
@@ -147,7 +147,7 @@ def _totals(snapshot: Snapshot, rows: list[dict[str, Any]], repeat: str) -> list
 
 
 def _stopping_line(snapshot: Snapshot, repeat: str) -> str:
-    done = len(snapshot.ledger.commits())
+    done = snapshot.ledger.committed_count
     return (
         f"{snapshot.stopping}: finishing checkpoints; {done} of {len(snapshot.plan.points)} done. Resume with: {repeat}"
     )
