@@ -33,6 +33,7 @@ _PUBLIC = {
     "read_runs": "analysis.reading",
     "store_curves": "analysis.stores",
     "store_rows": "analysis.stores",
+    "write_report": "analysis.report.writing",
 }
 """Public name -> the module that defines it, sorted by name."""
 
