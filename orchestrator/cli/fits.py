@@ -53,7 +53,7 @@ def fit(
         bootstrap=bootstrap,
         seed=seed,
     )
-    document = fitting.fit(read(source, columns, count), choice, curves_of=source)
+    document = fitting.fit(read(source, columns, count), choice)
     if as_json:
         print_json(document)
     else:

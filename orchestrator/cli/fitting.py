@@ -31,13 +31,12 @@ class Choice:
     seed: int
 
 
-def fit(runs: Runs, choice: Choice, *, curves_of: str) -> dict[str, Any]:
+def fit(runs: Runs, choice: Choice) -> dict[str, Any]:
     """Fit, as one JSON-ready document.
 
     Args:
         runs: The runs.
         choice: What to fit and how.
-        curves_of: The source, for the envelope over training curves where it is a store.
     """
     import analysis
     from analysis.fitting.objective import parse_objective
@@ -46,29 +45,28 @@ def fit(runs: Runs, choice: Choice, *, curves_of: str) -> dict[str, Any]:
         raise SweepError(f"--method {choice.method}: not known; expected one of {', '.join(METHODS)}.")
     if choice.space not in SPACES:
         raise SweepError(f"--space {choice.space}: not known; expected log or linear.")
+    runs = analysis.drop_highest(runs, choice.drop_highest)
     if choice.method == "isoflop":
         return dict(analysis.fit_isoflop(runs).to_json())
     if choice.method == "envelope":
         return dict(analysis.fit_envelope(runs).to_json())
+    objective = parse_objective(choice.objective)
     if choice.method == "all":
-        return dict(analysis.fit_all(runs, seed=choice.seed).to_json())
-    fitted = analysis.fit_form(
-        runs,
-        form=choice.form,
-        objective=parse_objective(choice.objective),
-        space=choice.space,
-        drop_highest=choice.drop_highest,
-        seed=choice.seed,
-    )
+        fits = analysis.fit_all(runs, form=choice.form, objective=objective, space=choice.space, seed=choice.seed)
+        return dict(fits.to_json())
+    fitted = analysis.fit_form(runs, form=choice.form, objective=objective, space=choice.space, seed=choice.seed)
     return dict(fitted.to_json(fitted.bootstrap(choice.bootstrap, seed=choice.seed)))
 
 
 def show(document: Mapping[str, Any]) -> None:
     """Print one fit, or all of them with what weakens them."""
     console = terminal.console()
-    fits = document.get("fits")
-    for one in fits.values() if fits else [document]:
-        _show_fit(console, one)
+    fits = document.get("fits") or {document["method"]: document}
+    for name, one in fits.items():
+        if one is None:
+            console.print(f"{name}: no result\n")
+        else:
+            _show_fit(console, one)
     warnings = document["warnings"]
     for warning in warnings[:SHOWN_WARNINGS]:
         console.print(f"{warning['code']}: {warning['message']}", soft_wrap=True)
@@ -77,9 +75,6 @@ def show(document: Mapping[str, Any]) -> None:
 
 
 def _show_fit(console: Any, document: Mapping[str, Any]) -> None:
-    if document.get("coefficients") is None:
-        console.print(f"{document.get('method')}: {document.get('error', 'no fit')}\n")
-        return
     console.print(_headline(document), soft_wrap=True)
     table = terminal.table("", "value", "se", "interval", left=("",))
     for name, value in document["coefficients"].items():
@@ -100,7 +95,7 @@ def _headline(document: Mapping[str, Any]) -> str:
     if document.get("form"):
         words.insert(1, document["form"])
     objective = document.get("objective")
-    if objective and objective.get("kind"):
+    if objective and objective["value"] is not None:
         delta = "" if objective.get("delta") is None else f" delta={objective['delta']:.3g}"
         words.append(f"{objective['kind']}{delta} on {objective['space']} residuals = {objective['value']:.6g}")
     certificate = document.get("certificate")
@@ -118,6 +113,8 @@ def _number(value: float | None) -> str:
 def _interval(interval: Mapping[str, Any] | None) -> str:
     if interval is None:
         return ""
+    if interval["low"] is None and interval["high"] is None:
+        return "not bounded"
     low = "-inf" if interval["low"] is None else f"{interval['low']:.4g}"
     high = "inf" if interval["high"] is None else f"{interval['high']:.4g}"
     return f"[{low}, {high}] {interval['level']:.0%}"
