@@ -13,7 +13,7 @@ class Interrupted(Exception):  # noqa: N818 (an event, no error)
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """Where a run is, given to `Execution.on_progress` about once a second.
+    """Where a run is, given to `Execution.on_progress`.
 
     Attributes:
         step: Optimiser steps done.
@@ -37,8 +37,9 @@ class Execution:
         threads: Torch threads of this process.
         device: `cpu` or `cuda`.
         micro_batch: Windows per forward pass; None takes the whole batch.
-        should_stop: Polled about once a second; true ends the run by `Interrupted` after a checkpoint.
-        on_progress: Called about once a second.
+        poll_seconds: Wall time between looks at `should_stop`, at the checkpoint's age, and calls of `on_progress`.
+        should_stop: Polled; true ends the run by `Interrupted` after a checkpoint.
+        on_progress: Called with how far the run is.
     """
 
     corpus: Path
@@ -47,5 +48,6 @@ class Execution:
     threads: int = 1
     device: str = "cpu"
     micro_batch: int | None = None
+    poll_seconds: float = 1.0
     should_stop: Callable[[], bool] = lambda: False
     on_progress: Callable[[Progress], None] = lambda _: None

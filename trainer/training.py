@@ -30,7 +30,6 @@ from trainer.record import CurvePoint, Numerics, RunRecord
 from trainer.schedule import learning_rate_factor
 from trainer.spec import RECIPE_VERSION, RunSpec, run_id
 
-POLL_SECONDS = 1.0
 STEPS_AHEAD = 32
 """Steps whose tokens are gathered at once, and whose losses are read back at once."""
 CURVE_POINTS_PER_DECADE = 10
@@ -209,7 +208,7 @@ def _run_steps(
             point = CurvePoint(tokens=state.step * spec.batch_tokens, train_loss=state.smoothed, lr=lr)
             state.curve.append(point)
         now = time.monotonic()
-        if now - polled >= POLL_SECONDS:
+        if now - polled >= execution.poll_seconds:
             polled = now
             _read_losses(state, spec.batch_tokens)
             stop = execution.should_stop()

@@ -1,0 +1,54 @@
+"""Counts against the model itself, and against torch's own FLOP counter."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from trainer import RunSpec, Transformer, count_params, flops_per_token
+from trainer.model import build, initialize, layout, loss_sum, matrices
+
+Reshape = Callable[..., RunSpec]
+
+SHAPES = [
+    {"layers": layers, "heads": heads, "activation": activation, "tied_head": tied, "ffn_width": ffn}
+    for layers, heads, activation, tied, ffn in itertools.product(
+        (1, 3), (1, 2), ("gelu", "swiglu"), (False, True), (40, 64)
+    )
+]
+
+
+@pytest.mark.parametrize("changes", SHAPES)
+def test_parameters_are_those_that_are_stored(spec: RunSpec, with_shape: Reshape, changes: dict[str, object]) -> None:
+    shape = with_shape(spec, **changes).model
+    counts = count_params(shape)
+    assert len(initialize(shape, spec.parametrization, seed=0)) == counts.total
+    blocks = sum(part.shape[0] * part.shape[1] for part in layout(shape) if part.group in ("hidden", "output"))
+    assert blocks == counts.body == counts.under("blocks")
+    assert counts.under("blocks+head") == blocks + shape.width * shape.vocab
+
+
+@pytest.mark.parametrize("changes", SHAPES)
+def test_flops_are_what_torch_counts(spec: RunSpec, with_shape: Reshape, changes: dict[str, object]) -> None:
+    spec = with_shape(spec, **changes)
+    model = build(spec)
+    leaf = initialize(spec.model, spec.parametrization, seed=0).requires_grad_()
+    tokens_BT = torch.randint(spec.model.vocab, (3, spec.model.context + 1), generator=torch.Generator().manual_seed(0))
+    with FlopCounterMode(display=False) as counter:
+        loss_sum(model, matrices(model, leaf), tokens_BT[:, :-1], tokens_BT[:, 1:]).backward()
+    counted = counter.get_flop_counts()["Global"]
+    assert {str(op) for op in counted} == {"aten.mm", "aten.bmm", "aten.baddbmm"}  # no kernel whose products count 0
+    assert all(flops > 0 for flops in counted.values())
+    assert counter.get_total_flops() == 3 * spec.model.context * flops_per_token(spec.model, "exact")
+
+
+def test_rules_differ_as_they_say() -> None:
+    shape = Transformer(layers=2, width=32, heads=1, ffn_width=128, vocab=256, context=64)
+    exact, causal = flops_per_token(shape, "exact"), flops_per_token(shape, "exact-causal")
+    assert exact - causal == 6 * 2 * 32 * 64
+    assert flops_per_token(shape, "6nd") == 6 * count_params(shape).under("blocks+head")
+    assert flops_per_token(shape, "6nd", "blocks") == 6 * 12 * 2 * 32**2

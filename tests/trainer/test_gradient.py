@@ -1,0 +1,79 @@
+"""The gradient by hand against autograd on the plain model."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from trainer import RunSpec
+from trainer.gradient import loss_and_gradient
+from trainer.model import build, initialize, loss_sum, matrices
+
+Reshape = Callable[..., RunSpec]
+
+
+def both(spec: RunSpec) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Loss and gradient by autograd, then by hand, at parameters where no gradient vanishes."""
+    model = build(spec)
+    generator = torch.Generator().manual_seed(0)
+    flat = initialize(spec.model, spec.parametrization, seed=0)
+    flat += 0.1 * torch.randn(flat.shape, generator=generator)
+    tokens_BT = torch.randint(spec.model.vocab, (3, spec.model.context + 1), generator=generator)
+    inputs_BT, targets_BT = tokens_BT[:, :-1], tokens_BT[:, 1:]
+    leaf = flat.clone().requires_grad_()
+    loss = loss_sum(model, matrices(model, leaf), inputs_BT, targets_BT)
+    gradient = torch.full_like(flat, torch.nan)
+    into = matrices(replace(model, dtype=torch.float32), gradient)
+    with torch.inference_mode():
+        by_hand = loss_and_gradient(model, matrices(model, flat), into, inputs_BT, targets_BT)
+    return loss.detach(), torch.autograd.grad(loss, leaf)[0], by_hand, gradient
+
+
+@pytest.mark.parametrize(
+    ("layers", "heads", "activation", "tied"),
+    list(itertools.product((1, 2), (1, 4), ("gelu", "swiglu"), (False, True))),
+)
+@pytest.mark.parametrize(
+    ("precision", "tolerance"),
+    # Rounding of fp32 and of bf16 (2^-24 and 2^-9) over the depth of the graph.
+    [("fp32", 1e-5), ("bf16", 2e-2)],
+)
+def test_equals_autograd(
+    spec: RunSpec,
+    with_shape: Reshape,
+    layers: int,
+    heads: int,
+    activation: str,
+    tied: bool,
+    precision: str,
+    tolerance: float,
+) -> None:
+    spec = with_shape(spec, layers=layers, heads=heads, activation=activation, tied_head=tied)
+    loss, gradient, by_hand, gradient_by_hand = both(replace(spec, precision=precision))
+    assert abs(by_hand / loss - 1) < tolerance
+    assert (gradient_by_hand - gradient).norm() < tolerance * gradient.norm()
+
+
+def test_directional_derivative(spec: RunSpec) -> None:
+    """In float64 along a random direction: nothing in common with either gradient."""
+    model = replace(build(spec), dtype=torch.float64)
+    model = replace(model, mask=model.mask.double(), rotary=model.rotary.to(torch.complex128))
+    generator = torch.Generator().manual_seed(1)
+    flat = initialize(spec.model, spec.parametrization, seed=0)
+    flat += 0.1 * torch.randn(flat.shape, generator=generator)
+    direction = torch.randn(flat.shape, generator=generator)
+    tokens_BT = torch.randint(spec.model.vocab, (2, spec.model.context + 1), generator=generator)
+
+    def loss(at: Tensor) -> Tensor:
+        return loss_sum(model, matrices(model, at), tokens_BT[:, :-1], tokens_BT[:, 1:])
+
+    leaf = flat.clone().requires_grad_()
+    slope = float(torch.autograd.grad(loss(leaf), leaf)[0] @ direction)
+    step = 1e-3
+    difference = (loss(flat + step * direction) - loss(flat - step * direction)) / (2 * step)
+    assert float(difference) == pytest.approx(slope, rel=2e-2)  # rotate and logits round to fp32
