@@ -13,10 +13,6 @@ from orchestrator.store import ObjectExists, Store
 from trainer import CorpusError
 from trainer.sources import Source, StandardLibrary, TextFiles, estimate
 
-TRAIN_SHARE = 0.9
-"""Share of a source's bytes that an estimate takes for training text; splits and duplicates take the rest (chosen)."""
-
-
 def source_of(data: sweep.Data) -> Source:
     """The trainer's source for a sweep's `data` section."""
     return TextFiles(paths=tuple(data.files)) if data.source == "text" else StandardLibrary()
@@ -32,7 +28,7 @@ def estimated(data: sweep.Data) -> planning.Corpus:
         size = estimate(source_of(data))
     except CorpusError as error:
         raise SweepError(str(error)) from None
-    return planning.Corpus(hash="", train_tokens=int(TRAIN_SHARE * size), exact=False)
+    return planning.Corpus(hash="", train_tokens=size, exact=False)
 
 
 def snapshot(data: sweep.Data, store: Store) -> planning.Corpus:
