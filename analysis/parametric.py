@@ -268,7 +268,7 @@ def fit_form(
         certificate=certificate,
         runs=kept,
         dropped=dropped,
-        warnings=check_fit(problem, found.theta, delta, certificate, names),
+        warnings=check_fit(problem, found.theta, delta, certificate, names, engine=engine),
         shapes=shape_rule(kept),
         problem=problem,
         theta=found.theta,

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from analysis.fitting.certificate import Certificate
 from analysis.fitting.model import build_model
 from analysis.fitting.problem import Problem
-from analysis.fitting.solve import solve_rows
+from analysis.fitting.solve import Engine, solve_rows
 from analysis.results import FitWarning
 
 Array = NDArray[np.float64]
@@ -20,15 +20,21 @@ DELTA_FACTOR = 10.0
 
 
 def check_fit(
-    problem: Problem, theta: Array, delta: float, certificate: Certificate, runs: tuple[str, ...]
+    problem: Problem,
+    theta: Array,
+    delta: float,
+    certificate: Certificate,
+    runs: tuple[str, ...],
+    *,
+    engine: Engine = "auto",
 ) -> tuple[FitWarning, ...]:
     """All warnings about one fit, most severe first."""
     found = [
         *_unconverged(certificate),
         *_floor(problem, theta, certificate),
         *_residuals(problem, theta),
-        *_delta(problem, theta, delta),
-        *_influence(problem, theta, delta, runs),
+        *_delta(problem, theta, delta, engine),
+        *_influence(problem, theta, delta, runs, engine),
     ]
     return tuple(sorted(found, key=lambda warning: -warning.severity))
 
@@ -117,12 +123,12 @@ def _correlation(x: Array, y: Array) -> float:
     return float(x @ y / scale) if scale > 0 else 0.0
 
 
-def _delta(problem: Problem, theta: Array, delta: float) -> Iterator[FitWarning]:
+def _delta(problem: Problem, theta: Array, delta: float, engine: Engine) -> Iterator[FitWarning]:
     if not 0 < delta < np.inf:
         return
     errors = _floor_error(problem, theta)
     for factor in (DELTA_FACTOR, 1 / DELTA_FACTOR):
-        moved = solve_rows(problem, theta[None], problem.weights[None], delta * factor).theta[0]
+        moved = solve_rows(problem, theta[None], problem.weights[None], delta * factor, engine=engine).theta[0]
         worst = max(((abs(moved[k] - theta[k]) / se, k) for k, se in errors.items() if se > 0), default=(0.0, 0))
         if worst[0] > 2:
             name = problem.form.names[worst[1]]
@@ -137,7 +143,9 @@ def _delta(problem: Problem, theta: Array, delta: float) -> Iterator[FitWarning]
             return
 
 
-def _influence(problem: Problem, theta: Array, delta: float, runs: tuple[str, ...]) -> Iterator[FitWarning]:
+def _influence(
+    problem: Problem, theta: Array, delta: float, runs: tuple[str, ...], engine: Engine
+) -> Iterator[FitWarning]:
     """Leave out each of the five runs with the most leverage or the largest residual."""
     errors = _floor_error(problem, theta)
     if len(runs) <= problem.free_count + 1 or not errors:
@@ -149,7 +157,7 @@ def _influence(problem: Problem, theta: Array, delta: float, runs: tuple[str, ..
     candidates = np.unique(np.concatenate([np.argsort(-leverage)[:5], np.argsort(-residual)[:5]]))
     weights = np.tile(problem.weights, (len(candidates), 1))
     weights[np.arange(len(candidates)), candidates] = 0.0
-    moved = solve_rows(problem, np.tile(theta, (len(candidates), 1)), weights, delta).theta
+    moved = solve_rows(problem, np.tile(theta, (len(candidates), 1)), weights, delta, engine=engine).theta
     scale = np.array([max(se, 1e-300) for se in errors.values()])
     shift = np.abs(moved - theta)[:, list(errors)] / scale
     strong = [runs[i] for i, worst in zip(candidates, shift.max(1), strict=True) if worst > 1]
