@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from importlib import metadata
 from pathlib import Path
 
 from orchestrator.errors import SweepError
@@ -22,6 +21,8 @@ def code_version() -> str:
 
 def distribution_version() -> str:
     """Version of the installed distribution."""
+    from importlib import metadata
+
     try:
         return metadata.version("isoflop")
     except metadata.PackageNotFoundError:

@@ -6,7 +6,7 @@ import shlex
 from collections import Counter
 from pathlib import Path
 
-from orchestrator.driver import Result
+from orchestrator.observing import Result
 from orchestrator.status import DONE, failed_count
 
 INTERRUPTED = 130

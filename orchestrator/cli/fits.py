@@ -41,7 +41,7 @@ def fit(
     seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Fit scaling laws to a table of runs: the three approaches, with certificates and intervals."""
+    """Fit scaling laws: three approaches, certified, with intervals."""
     from orchestrator.cli import fitting
 
     choice = fitting.Choice(
@@ -79,7 +79,7 @@ def backtest(
 def compare(
     source_a: SourceArgument, source_b: SourceArgument, columns: MapOption = None, as_json: JsonOption = False
 ) -> None:
-    """Two sweeps against each other: offset, slope, effective-compute multiplier."""
+    """Two sweeps: offset, slope, effective-compute multiplier."""
     import analysis
     from orchestrator.cli import fitting
 
@@ -140,7 +140,7 @@ def allocate(
 
 @app.command()
 def laws(as_json: JsonOption = False) -> None:
-    """Forms that can be fitted, and published laws with their sources."""
+    """Forms that can be fitted, and published laws."""
     from orchestrator.cli import allocating
 
     if as_json:
@@ -154,7 +154,7 @@ def report(
     source: SourceArgument,
     output: Annotated[str, typer.Option("-o", "--output", help="File to write.")] = "report.html",
 ) -> None:
-    """The report of a sweep, or of anybody's table of runs: one HTML file that opens offline."""
+    """Write the report: one HTML file that opens offline."""
     from analysis import write_report
 
     write_report(source, Path(output))

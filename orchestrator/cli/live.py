@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from analysis import notation
-from orchestrator.driver import Observer, Snapshot
+from orchestrator.observing import Observer, Snapshot
 from orchestrator.status import DONE, FAILED, best_point
 
 if TYPE_CHECKING:

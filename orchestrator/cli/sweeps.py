@@ -26,7 +26,7 @@ def plan(
     store: Annotated[str | None, typer.Option(help="Store to plan against; by default runs/<sweep's name>.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """What would run: points, exact FLOPs, time. Spends nothing."""
+    """What would run, and what it costs; spends nothing."""
     from orchestrator import corpora, cost, planning
     from orchestrator.cli import planned
     from orchestrator.store import Store
@@ -96,7 +96,7 @@ def query(
     form: Annotated[str, typer.Option("--format", help="table, csv, json or parquet.")] = "table",
     as_json: JsonOption = False,
 ) -> None:
-    """Query the results with SQL, while the sweep runs or after."""
+    """Query the results with SQL, while a sweep runs or after."""
     from orchestrator import query as querying
     from orchestrator.cli import stored
 
@@ -110,7 +110,7 @@ def retry(
         list[str] | None, typer.Argument(metavar="[RUN_ID]...", help="By default every run that failed.")
     ] = None,
 ) -> None:
-    """Ask for new attempts at runs that failed; the next `isoflop run` makes them."""
+    """Have runs that failed tried again by the next run."""
     from orchestrator import requests
 
     asked = requests.retry(store, run_ids or [])
@@ -119,7 +119,7 @@ def retry(
 
 @app.command()
 def cancel(store: StoreArgument) -> None:
-    """Ask the driver to stop after checkpoints; repeating `isoflop run` continues."""
+    """Ask the driver to stop after checkpoints."""
     from orchestrator import requests
 
     typer.echo(requests.cancel(store))
