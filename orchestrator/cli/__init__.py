@@ -13,6 +13,9 @@ from orchestrator.errors import OrchestratorError
 VERBS = ("sweeps", "fits", "clusters")
 """Modules that register verbs, in the order in which `--help` shows them."""
 
+USAGE_ERROR = typer.BadParameter.__mro__[1]
+"""Click's usage error, of which typer exports a subclass alone; it exits with 1 here, as every mistake of the user's."""
+
 app = typer.Typer(
     name="isoflop",
     help="Scaling-law sweeps: many small training runs, the laws fitted to them, and the size and data of the big one.",
@@ -32,15 +35,18 @@ def main() -> None:
         refuse_shadowed_packages()
         for module in VERBS:
             import_module(f"orchestrator.cli.{module}")
-        app()
+        sys.exit(app(standalone_mode=False))
     except OrchestratorError as error:
         _fail(str(error), error.exit_code)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):
         _fail("interrupted", 130)
     except Exception as error:
+        if isinstance(error, USAGE_ERROR):
+            error.show()
+            sys.exit(1)
         if type(error).__module__.split(".")[0] in ("analysis", "trainer"):
             _fail(str(error), 1)
         raise
