@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from orchestrator.driver import Result
+    from orchestrator.observing import Result
     from orchestrator.planning import Plan
     from orchestrator.running import Options
     from orchestrator.sweep import Sweep

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from trainer import RunSpec, flops_per_token
@@ -31,12 +31,32 @@ class CostModel:
 
     def seconds(self, spec: RunSpec) -> float:
         """Predicted wall time of one run on one worker."""
-        return spec.steps * self.step_seconds + _all_flops(spec) / self.flops_per_second
+        return spec.steps * self.step_seconds + all_flops(spec) / self.flops_per_second
 
 
-def _all_flops(spec: RunSpec) -> float:
+def all_flops(spec: RunSpec) -> float:
     """FLOPs of training and of the evaluation, whose forward pass is a third of a training step's."""
     return flops_per_token(spec.model, "exact") * (spec.tokens + spec.data.heldout_tokens / 3)
+
+
+class Work:
+    """What is left of a sweep, as totals that a cost model turns into seconds."""
+
+    def __init__(self, specs: Iterable[RunSpec]) -> None:
+        self._steps = 0
+        self._flops = 0.0
+        for spec in specs:
+            self._steps += spec.steps
+            self._flops += all_flops(spec)
+
+    def remove(self, spec: RunSpec) -> None:
+        """One run less."""
+        self._steps -= spec.steps
+        self._flops = max(0.0, self._flops - all_flops(spec))
+
+    def seconds(self, model: CostModel) -> float:
+        """Predicted worker seconds of all of it."""
+        return self._steps * model.step_seconds + self._flops / model.flops_per_second
 
 
 def first_guess() -> CostModel:
@@ -68,7 +88,7 @@ def fitted(runs: Sequence[tuple[RunSpec, float]], guess: CostModel) -> CostModel
     import numpy as np
 
     seconds = np.array([taken for _, taken in runs])
-    design = np.array([[spec.steps, _all_flops(spec)] for spec, _ in runs]) / seconds[:, None]
+    design = np.array([[spec.steps, all_flops(spec)] for spec, _ in runs]) / seconds[:, None]
     if len(runs) >= 4:
         (step, flop), *_ = np.linalg.lstsq(design, np.ones(len(runs)), rcond=None)
         if step > 0 and flop > 0:

@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import logging
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
-from orchestrator import cost
+from orchestrator import cost, failpoints
 from orchestrator.errors import CapacityError, InfrastructureError, OrchestratorError
+from orchestrator.execution import checkpoints
+from orchestrator.execution.heartbeat import flops_of
 from orchestrator.execution.launcher import Launcher
 from orchestrator.execution.task import Outcome, Task
-from orchestrator.failures import SAME_ERROR_LIMIT, Verdict, judge
+from orchestrator.failures import SAME_ERROR_LIMIT, Verdict, bug_of, judge
 from orchestrator.ledger import Ledger
+from orchestrator.observing import Observer, Result, Snapshot
 from orchestrator.planning import Plan, Point, point_row
 from orchestrator.proposing import Proposer
-from orchestrator.store import Document, Store
-from orchestrator.store.events import EventLog
+from orchestrator.store import Document, ObjectExists, Store, read_contents
+from orchestrator.store.events import EventLog, open_events
 from orchestrator.store.lease import Lease
 from orchestrator.store.tables import Tables
 from orchestrator.version import code_version
-from trainer import RunSpec, from_dict, to_dict
+from orchestrator.watching import Watch
+from trainer import RunSpec, to_dict
 
 log = logging.getLogger(__name__)
 
@@ -45,63 +49,8 @@ TIMED_RUNS = 200
 CHECKPOINT_SECONDS = 30.0
 """Wall time between checkpoints: the most work that a fault can cost."""
 
-
-@dataclass
-class Snapshot:
-    """The state of a sweep, for whoever watches.
-
-    Attributes:
-        plan: What is to be run.
-        ledger: What is known of every run.
-        spent_flops: FLOPs paid so far.
-        remaining_seconds: Predicted wall time to the end.
-        elapsed_seconds: Wall time of this driver.
-        slots: Runs that fit at once.
-        last: The last event, in words.
-        stopping: Why the sweep is being stopped, None while it goes on.
-        retries: Attempts that ended without a result, under this driver.
-    """
-
-    plan: Plan
-    ledger: Ledger
-    spent_flops: float
-    remaining_seconds: float
-    elapsed_seconds: float
-    slots: int
-    last: str
-    stopping: str | None
-    retries: Counter[str]
-
-
-class Observer(Protocol):
-    """Watches a sweep; it may be slow, but it must not fail."""
-
-    def update(self, snapshot: Snapshot) -> None:
-        """Something may have changed; called about twice a second, less often for large sweeps."""
-
-    def finished(self, row: dict[str, Any]) -> None:
-        """A run was committed, or failed for good."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Result:
-    """How a driver ended.
-
-    Attributes:
-        counts: Runs of the plan by status.
-        stopped: Why it ended early, None where nothing is left to do.
-        interrupted: Whether somebody or something stopped it before the sweep's own rule would have.
-    """
-
-    counts: Counter[str]
-    stopped: str | None
-    interrupted: bool
-
-
-@dataclass
-class _InFlight:
-    task: Task
-    point: Point
+SHOW_SHARE = 0.05
+"""Share of the driver's time that whoever watches may take (chosen)."""
 
 
 @dataclass
@@ -116,67 +65,91 @@ class Driver:
     guess: cost.CostModel
     grows: bool = False
     asked_to_stop: Callable[[], str | None] = lambda: None
-    _inflight: dict[str, _InFlight] = field(default_factory=dict)
+    watch: Watch | None = None
+    checkpoint_seconds: float = CHECKPOINT_SECONDS
+    _inflight: dict[str, Task] = field(default_factory=dict)
     _waiting: list[tuple[float, int, Task]] = field(default_factory=list)
     _endings: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     _bugs: Counter[str] = field(default_factory=Counter)
     _retries: Counter[str] = field(default_factory=Counter)
+    _timed: list[tuple[RunSpec, float]] = field(default_factory=list)
     _stopping: str | None = None
     _interrupted: bool = False
     _failure: OrchestratorError | None = None
     _last: str = ""
     _next_show: float = 0.0
+    _next_look: float = 0.0
 
     def run(self) -> Result:
         """Dispatch until nothing is left or somebody asks to stop.
 
         Raises:
-            OrchestratorError: A worker cannot serve this store, or the disk failed; what was committed is safe.
+            OrchestratorError: A worker cannot serve this store, or storage failed; what was committed is safe.
         """
-        self._begin()
         try:
+            self._begin()
             self._loop()
-            self.tables.write(self.ledger.rows())
-            self.events.add("driver ended", stopped=self._stopping)
+            self._end()
+        except OrchestratorError:
+            with contextlib.suppress(InfrastructureError):  # best effort: storage may be what failed
+                self.store.request(self._stop_request)
+            raise
         finally:
-            self.events.close()
+            with contextlib.suppress(InfrastructureError, AttributeError):
+                self.events.close()
         if self._failure:
             raise self._failure
         return Result(counts=self._plan_counts(), stopped=self._stopping, interrupted=self._interrupted)
 
-    # --- start
+    # --- start and end
 
     def _begin(self) -> None:
-        contents = self.store.contents()
         self.started_at = time.monotonic()
-        self.ledger = Ledger(contents)
-        self.events = EventLog(self.store.folder("events.jsonl"))
-        self.tables = Tables(self.store.objects)
         self.points = {point.run_id: point for point in self.plan.points}
-        for commit in contents.commits.values():
-            self.tables.add_curve(commit)
+        self.events: EventLog = open_events(self.store.objects, self.lease.number)
+        self.ledger = self._read_store()
         self._header = self.store.header()
         self._version = code_version()
-        self._timed = [_timing(commit) for commit in contents.commits.values() if commit["row"]["status"] == "ok"][
-            -TIMED_RUNS:
-        ]
+        self.watch = self.watch or Watch(self.store)
         self.cost = cost.fitted(self._timed, self.guess)
-        self.proposer = Proposer(
-            self.plan,
-            losses={run_id: commit["row"]["loss"] for run_id, commit in self.ledger.commits().items()},
-            proposed=list(self.ledger.proposals()),
-        )
-        self.events.add(
-            "driver started", lease=self.lease.number, points=len(self.points), proposals=len(contents.proposals)
-        )
-        for key in contents.unreadable:
-            log.warning("%s cannot be read and was left out; move it away or restore it", key)
-            self.events.add("unreadable", key=key)
-        for run_id in self.ledger.proposals():
-            wanted = run_id in self.points
-            if wanted and self.ledger.commit(run_id) is None and not self.ledger.gave_up(run_id):
+        losses = self.ledger.losses()
+        open_runs = self.ledger.open_runs()
+        self.proposer = Proposer(self.plan, losses=losses, proposed=open_runs)
+        self._left = cost.Work(point.spec for point in self.plan.points if point.run_id not in losses)
+        self.events.add("driver started", lease=self.lease.number, points=len(self.points), open=len(open_runs))
+        for run_id in open_runs:
+            if run_id in self.points and not self.ledger.gave_up(run_id):
                 self._release(self.points[run_id])
-        self.tables.write(self.ledger.rows())
+        self.tables.write(self.ledger.table())
+        failpoints.hit("driver.begun")
+
+    def _read_store(self) -> Ledger:
+        """What is true, with what a dead driver left behind removed, and what cannot be read set aside."""
+        self.store.sweep_out()
+        contents = read_contents(self.store)
+        for key in contents.unreadable:
+            moved = self.store.set_aside(key)
+            log.warning("%s cannot be read; its run is made again. It was moved to %s", key, moved)
+            self.events.add("set aside", key=key, moved=moved)
+        self.tables = Tables(self.store.objects)
+        for commit in contents.commits.values():
+            self.tables.add_curve(commit)
+        for run_id in filter(self.tables.lacks_curve, contents.settled["run_id"].to_pylist()):
+            if commit_again := self.store.commit(run_id):
+                self.tables.add_curve(commit_again)
+        ledger = Ledger(contents)
+        for run_id in self.store.objects.names("checkpoints"):
+            if ledger.is_committed(run_id):
+                checkpoints.remove(run_id, self.store)
+        timed = ledger.seconds_of_latest(TIMED_RUNS)
+        self._timed = [(self.points[run_id].spec, taken) for run_id, taken in timed if run_id in self.points]
+        return ledger
+
+    def _end(self) -> None:
+        self._write_tables()
+        self.events.add("driver ended", stopped=self._stopping)
+        self.store.sweep_out()
+        failpoints.hit("driver.ended")
 
     # --- the loop
 
@@ -189,10 +162,15 @@ class Driver:
                 return
             for outcome in self.launcher.wait(WAIT_SECONDS):
                 self._handle(outcome)
+            self._watch_attempts()
             if self.tables.due():
                 self.cost = cost.fitted(self._timed, self.guess)
-                self.tables.write(self.ledger.rows())
+                self._write_tables()
             self._show()
+
+    def _write_tables(self) -> None:
+        failpoints.hit("tables.before")
+        self.tables.write(self.ledger.table())
 
     def _notice_requests(self) -> None:
         if self._stopping is not None:
@@ -204,13 +182,21 @@ class Driver:
         elif self.lease.lost:
             self._failure = InfrastructureError(f"{self.lease.lost}; expected to be the only driver. This one stops.")
             self._stop(self.lease.lost)
-        elif self.store.requested("cancel"):
+        elif self._cancelled():
             self.store.withdraw(["cancel"])
             self._stop("cancelled")
         elif limits.max_hours is not None and hours > limits.max_hours:
             self._finish_early(f"stop.max_hours {limits.max_hours:g} is reached")
         elif limits.max_flops is not None and self._committed_flops() >= limits.max_flops:
             self._finish_early(f"stop.max_flops {limits.max_flops:g} is reached")
+
+    def _cancelled(self) -> bool:
+        """Whether a request to cancel is there; looked for about twice a second, for a bucket answers slowly."""
+        now = time.monotonic()
+        if now < self._next_look:
+            return False
+        self._next_look = now + WAIT_SECONDS
+        return self.store.requested("cancel")
 
     def _stop(self, reason: str) -> None:
         """Stop soon: every attempt writes a checkpoint and ends."""
@@ -227,63 +213,105 @@ class Driver:
 
     def _committed_flops(self) -> float:
         """FLOPs spent and reserved."""
-        return self.ledger.flops_spent() + sum(entry.point.flops for entry in self._inflight.values())
+        return self.ledger.flops_spent + sum(self.points[run_id].flops for run_id in self._inflight)
 
     @property
     def _stop_request(self) -> str:
         return f"stop-{self.lease.number}"
+
+    # --- out: proposals and tasks
 
     def _dispatch(self) -> None:
         """Fill the launcher, the longest released runs first."""
         slots = self.launcher.slots()
         ahead = min(max(slots, 16), DEMAND_AHEAD) if self.grows else QUEUED_AHEAD
         while len(self._inflight) < slots + ahead:
-            while len(self._waiting) < RELEASED and (point := self.proposer.ask()) is not None:
-                self._propose(point)
-                self._release(point)
+            if len(self._waiting) <= RELEASED // 2:
+                self._propose(self._ask(RELEASED - len(self._waiting)))
             if not self._waiting:
                 return
             *_, task = heapq.heappop(self._waiting)
             self._start(task)
 
-    def _propose(self, point: Point) -> None:
-        row = point_row(self.plan.sweep, point, self.plan.corpus)
-        document = {"run_id": point.run_id, "row": row, "spec": to_dict(point.spec), "by": self.plan.sweep.sampler}
-        self.store.add_proposal(self.ledger.next_seq, document)
-        self.ledger.proposed(self.ledger.next_seq, document)
+    def _ask(self, count: int) -> list[Point]:
+        points: list[Point] = []
+        while len(points) < count and (point := self.proposer.ask()) is not None:
+            points.append(point)
+        return points
 
-    def _release(self, point: Point, *, micro_batch: int | None = None, memory: float | None = None) -> None:
+    def _propose(self, points: Sequence[Point]) -> None:
+        """Keep new points in the store, then release them."""
+        if not points:
+            return
+        failpoints.hit("propose.before")
+        documents = {
+            seq: {
+                "run_id": point.run_id,
+                "row": point_row(self.plan.sweep, point, self.plan.corpus),
+                "spec": to_dict(point.spec),
+                "by": self.plan.sweep.sampler,
+            }
+            for seq, point in enumerate(points, self.ledger.next_seq)
+        }
+        try:
+            self.store.add_proposals(documents)
+        except ObjectExists as taken:
+            raise InfrastructureError(
+                f"{self.store.location}/{taken} was written by another driver; expected to be the only one. "
+                "This one stops; isoflop status names the other."
+            ) from None
+        for (seq, document), point in zip(documents.items(), points, strict=True):
+            self.ledger.proposed(seq, document)
+            self._release(point)
+        failpoints.hit("propose.after")
+
+    def _release(self, point: Point, *, after: Verdict | None = None) -> None:
+        """Queue an attempt; `after` says what the attempt before taught."""
         resources = self.plan.sweep.resources
-        attempts = self.ledger.attempts(point.run_id)
+        row = self.ledger.proposed_row(point.run_id)
         task = Task(
             run_id=point.run_id,
-            attempt=len(attempts),
+            attempt=len(self.ledger.attempts(point.run_id)),
             spec=to_dict(point.spec),
-            row=self.ledger.proposals()[point.run_id]["row"],
+            row=row,
             store=self.store.location,
             nonce=self._header["nonce"],
             version=self._version,
             corpus=self.plan.corpus.hash,
             threads=max(1, int(resources.cpus)),
-            gpus=resources.gpus,
-            checkpoint_seconds=CHECKPOINT_SECONDS,
-            micro_batch=micro_batch,
+            gpus=resources.gpus if after is None or after.gpus is None else after.gpus,
+            checkpoint_seconds=self.checkpoint_seconds,
+            micro_batch=after.micro_batch if after else None,
             stop_request=self._stop_request,
-            memory=memory,
+            lease=self.lease.number,
+            memory=after.memory if after else None,
         )
-        order = self.ledger.proposals()[point.run_id]["row"]["seq"]
-        heapq.heappush(self._waiting, (-self.cost.seconds(point.spec), order, task))
+        heapq.heappush(self._waiting, (-self.cost.seconds(point.spec), row["seq"], task))
 
     def _start(self, task: Task) -> None:
+        failpoints.hit("dispatch.before")
         self.launcher.submit(task)
-        self._inflight[task.run_id] = _InFlight(task, self.points[task.run_id])
-        self.ledger.started(task.run_id)
-        self.events.add("started", run_id=task.run_id, attempt=task.attempt)
+        self._inflight[task.run_id] = task
+        self.events.add("dispatched", run_id=task.run_id, attempt=task.attempt)
+        failpoints.hit("dispatch.after")
 
-    # --- outcomes
+    def _watch_attempts(self) -> None:
+        """Note attempts that have started, and end those that are stuck."""
+        assert self.watch is not None
+        started, stuck = self.watch.look(self._inflight)
+        for run_id in started:
+            self.ledger.started(run_id)
+            self.events.add("started", run_id=run_id, attempt=self._inflight[run_id].attempt)
+        for run_id in stuck:
+            self.events.add("stuck", run_id=run_id, attempt=self._inflight[run_id].attempt)
+            self.launcher.kill(run_id)
+
+    # --- in: outcomes
 
     def _handle(self, outcome: Outcome) -> None:
-        task = self._inflight.pop(outcome.run_id).task
+        failpoints.hit("outcome.before")
+        task = self._inflight.pop(outcome.run_id)
+        outcome = self._completed(outcome, task)
         verdict = judge(outcome, task, self._endings[outcome.run_id])
         self._endings[outcome.run_id].append(outcome.ending)
         self.events.add("ended", run_id=task.run_id, attempt=task.attempt, ending=outcome.ending, reason=outcome.reason)
@@ -292,46 +320,67 @@ class Driver:
             self.events.add("note", run_id=task.run_id, text=note)
         if verdict.action == "done":
             self._committed(task)
+        elif self._committed_after_all(task):
+            self.events.add("committed before it died", run_id=task.run_id)
         else:
             self._not_committed(task, outcome, verdict)
+
+    def _completed(self, outcome: Outcome, task: Task) -> Outcome:
+        """An outcome with what a dead worker left in the store: its last words, or how far it was."""
+        assert self.watch is not None
+        self.watch.forget(task.run_id)
+        if outcome.ending not in ("killed", "lost"):
+            return outcome
+        progress = self.store.progress(task.run_id)
+        self.store.forget_progress(task.run_id)
+        if progress is None or progress["attempt"] != task.attempt:
+            return outcome
+        if "outcome" in progress:
+            return Outcome(**{**progress["outcome"], "notes": tuple(progress["outcome"]["notes"])})
+        return replace(outcome, seconds=progress["seconds"], flops_spent=flops_of(progress, task))
+
+    def _committed_after_all(self, task: Task) -> bool:
+        """Whether a worker that was lost had committed before."""
+        if self.store.commit(task.run_id) is None:
+            return False
+        self._committed(task)
+        return True
 
     def _committed(self, task: Task) -> None:
         commit = self.store.commit(task.run_id)
         if commit is None:
             raise InfrastructureError(
                 f"run {task.run_id} was committed by its worker but is not in {self.store.location}; expected a "
-                "place that every "
-                "node shares. Check the mount, then repeat the command."
+                "place that every node shares. Check the mount, then repeat the command."
             )
         self.ledger.committed(commit)
         self.tables.add_curve(commit)
-        self.proposer.tell(task.run_id, commit["row"]["loss"])
-        row = commit["row"]
+        row, point = commit["row"], self.points[task.run_id]
+        self.proposer.tell(task.run_id, row["loss"])
+        self._left.remove(point.spec)
         if row["status"] == "ok":
-            self._timed = [*self._timed[1 - TIMED_RUNS :], _timing(commit)]
+            self._timed = [*self._timed[1 - TIMED_RUNS :], (point.spec, float(row["seconds"]))]
+        self._endings.pop(task.run_id, None)
         result = f"loss {row['loss']:.3f}" if row["loss"] is not None else f"diverged: {row['reason']}"
         self._last = f"{row['budget']:.3g} x {row['params']:,}  {result}  {row['seconds']:.1f} s"
         self.observer.finished(row)
 
     def _not_committed(self, task: Task, outcome: Outcome, verdict: Verdict) -> None:
+        """Keep word of an attempt that ended without a result, and do what follows."""
+        if verdict.action == "broken":
+            raise InfrastructureError(outcome.reason or "storage failed")
         final = verdict.action == "give-up"
-        document = {
-            "status": verdict.status,
-            "reason": outcome.reason,
-            "traceback": outcome.traceback,
-            "seconds": outcome.seconds,
-            "flops_spent": outcome.flops_spent,
-            "final": final,
-        }
-        self.store.add_attempt(task.run_id, task.attempt, document)
-        self.ledger.failed(task.run_id, document)
+        if verdict.status is not None:
+            document = _attempt_document(outcome, verdict)
+            self.store.add_attempt(task.run_id, task.attempt, document)
+            self.ledger.failed(task.run_id, document)
         if verdict.action != "leave":
             self._retries[outcome.ending] += 1
         if verdict.action == "refuse":
             self._failure = CapacityError(outcome.reason or "a worker refused the store")
             self._stop("a worker cannot serve this sweep")
-        elif verdict.action == "again" and self._stopping is None:
-            self._release(self.points[task.run_id], micro_batch=verdict.micro_batch, memory=verdict.memory)
+        elif verdict.action == "again":
+            self._release(self.points[task.run_id], after=verdict)
         elif final:
             self._last = f"{task.row['budget']:.3g} x {task.row['params']:,}  {verdict.status}: {outcome.reason}"
             self.observer.finished(task.row | {"status": verdict.status, "reason": outcome.reason})
@@ -339,34 +388,35 @@ class Driver:
 
     def _count_bug(self, outcome: Outcome) -> None:
         """Pause the sweep when the same traceback ends several runs: it is a bug, and the rest would only repeat it."""
-        if outcome.traceback is None:
+        bug = bug_of(outcome)
+        if bug is None:
             return
-        self._bugs[outcome.traceback] += 1
-        if self._bugs[outcome.traceback] == SAME_ERROR_LIMIT:
+        self._bugs[bug] += 1
+        if self._bugs[bug] == SAME_ERROR_LIMIT and self._stopping is None:
             self._stop(f"{SAME_ERROR_LIMIT} runs failed with the same error: {outcome.reason}")
 
     # --- for whoever watches
 
     def _plan_counts(self) -> Counter[str]:
-        return Counter(row["status"] for row in self.ledger.rows() if row["run_id"] in self.points)
+        rows = self.ledger.rows(["run_id", "status"])
+        return Counter(row["status"] for row in rows if row["run_id"] in self.points)
 
     def _show(self) -> None:
-        """Tell the observer, in at most a twentieth of the driver's time."""
+        """Tell the observer, in at most a small share of the driver's time."""
         start = time.monotonic()
         if start >= self._next_show:
             self.observer.update(self._snapshot())
-            self._next_show = start + max(WAIT_SECONDS, 20 * (time.monotonic() - start))
+            self._next_show = start + max(WAIT_SECONDS, (time.monotonic() - start) / SHOW_SHARE)
 
     def _snapshot(self) -> Snapshot:
-        left = [point for point in self.plan.points if self.ledger.commit(point.run_id) is None]
         slots = self.launcher.slots()
-        longest = max((self.cost.seconds(point.spec) for point in left), default=0.0)
-        shared = sum(self.cost.seconds(point.spec) for point in left) / slots
+        under_way = (self.cost.seconds(self.points[run_id].spec) for run_id in self._inflight)
+        longest = max(max(under_way, default=0.0), -self._waiting[0][0] if self._waiting else 0.0)
         return Snapshot(
             plan=self.plan,
             ledger=self.ledger,
-            spent_flops=self.ledger.flops_spent(),
-            remaining_seconds=max(shared, longest),
+            spent_flops=self.ledger.flops_spent,
+            remaining_seconds=max(self._left.seconds(self.cost) / slots, longest),
             elapsed_seconds=time.monotonic() - self.started_at,
             slots=slots,
             last=self._last,
@@ -375,5 +425,12 @@ class Driver:
         )
 
 
-def _timing(commit: Document) -> tuple[RunSpec, float]:
-    return from_dict(commit["spec"]), float(commit["row"]["seconds"])
+def _attempt_document(outcome: Outcome, verdict: Verdict) -> Document:
+    return {
+        "status": verdict.status,
+        "reason": outcome.reason,
+        "traceback": outcome.traceback,
+        "seconds": outcome.seconds,
+        "flops_spent": outcome.flops_spent,
+        "final": verdict.action == "give-up",
+    }

@@ -1,42 +1,54 @@
-"""What the driver knows of every run, in memory: derived from the store's objects and kept in step with them."""
+"""What the driver knows of every run, in memory: derived from the store's objects and kept in step with them.
+
+Finished runs are rows of an Arrow table, some hundred bytes each; only open ones are Python objects. So a sweep of
+100,000 runs fits in memory, and no step of the driver takes longer for the runs that lie behind it.
+"""
 
 from __future__ import annotations
 
-import math
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from analysis.runs import run_row
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from analysis.runs import RUNS_SCHEMA, run_row
 from orchestrator.store import Contents, Document
+from orchestrator.store.tables import runs_table
+
+Row = dict[str, Any]
 
 
 class Ledger:
-    """Proposals, commits and attempts by run; the rows of the results table follow from them."""
+    """Runs by their state; the rows of the results table follow from them."""
 
     def __init__(self, contents: Contents) -> None:
-        self._proposals: dict[str, Document] = {}
-        self._commits: dict[str, Document] = {}
+        self.next_seq = contents.next_seq
+        self._open: dict[str, Document] = {}
         self._attempts: dict[str, list[Document]] = defaultdict(list)
         self._running: set[str] = set()
-        self.next_seq = 1 + max(contents.proposals, default=-1)
+        self._settled = contents.settled
+        self._settled_since: list[Row] = []
+        self._losses: dict[str, float | None] = _losses(contents.settled)
+        self._committed_flops = float(sum(contents.settled["flops_spent"].to_pylist()))
+        self._failed_flops = 0.0
+        for run_id, attempts in contents.attempts.items():
+            for attempt in attempts:
+                self.failed(run_id, attempt)
         for seq, proposal in contents.proposals.items():
             self.proposed(seq, proposal)
-        for run_id, commit in contents.commits.items():
-            self._adopt(run_id, commit)
+        for commit in contents.commits.values():
             self.committed(commit)
-        for run_id, attempts in contents.attempts.items():
-            self._attempts[run_id].extend(attempts)
 
-    def _adopt(self, run_id: str, commit: Document) -> None:
-        """A commit without a proposal: imported from another store, or its proposal cannot be read."""
-        if run_id not in self._proposals:
-            self._proposals[run_id] = {"run_id": run_id, "row": commit["row"], "spec": commit["spec"]}
+    # --- what happens
 
     def proposed(self, seq: int, proposal: Document) -> None:
-        """Note a proposal."""
-        self._proposals[proposal["run_id"]] = proposal | {"row": proposal["row"] | {"seq": seq}}
+        """Note a proposal; a second one of the same run changes nothing."""
         self.next_seq = max(self.next_seq, seq + 1)
+        run_id = proposal["run_id"]
+        if run_id not in self._losses and run_id not in self._open:
+            self._open[run_id] = proposal["row"] | {"seq": seq}
 
     def started(self, run_id: str) -> None:
         """Note that an attempt is under way."""
@@ -46,54 +58,88 @@ class Ledger:
         """Note an attempt that ended without a result."""
         self._running.discard(run_id)
         self._attempts[run_id].append(attempt)
-
-    def returned(self, run_id: str) -> None:
-        """Note that a run is not under way any more, without a word about how it ended."""
-        self._running.discard(run_id)
+        self._failed_flops += attempt.get("flops_spent", 0.0)
 
     def committed(self, commit: Document) -> None:
-        """Note a result; its curve is not kept."""
-        self._running.discard(commit["run_id"])
-        self._commits[commit["run_id"]] = {key: value for key, value in commit.items() if key != "curve"}
+        """Note a result. One without a proposal was imported, or its proposal could not be read."""
+        run_id = commit["run_id"]
+        self._running.discard(run_id)
+        if run_id in self._losses:
+            return
+        known = self._open.pop(run_id, commit["row"])
+        row = run_row({"row": known}, commit=commit, attempts=self._attempts.pop(run_id, ()), running=False)
+        self._failed_flops -= row["flops_spent"] - (commit["row"].get("flops_spent") or 0.0)
+        self._committed_flops += row["flops_spent"]
+        self._losses[run_id] = row["loss"]
+        self._settled_since.append(row)
 
-    def proposals(self) -> dict[str, Document]:
-        """Every proposal, by run."""
-        return self._proposals
+    # --- what is known
 
-    def commit(self, run_id: str) -> Document | None:
-        """A run's result, without its curve."""
-        return self._commits.get(run_id)
+    def is_committed(self, run_id: str) -> bool:
+        """Whether a run has its result."""
+        return run_id in self._losses
 
-    def commits(self) -> dict[str, Document]:
-        """Every result, by run."""
-        return self._commits
+    @property
+    def committed_count(self) -> int:
+        """Runs that have their result."""
+        return len(self._losses)
 
-    def attempts(self, run_id: str) -> list[Document]:
-        """Attempts of a run that ended without a result."""
-        return self._attempts.get(run_id, [])
+    def losses(self) -> dict[str, float | None]:
+        """Loss of every committed run, None for a diverged one."""
+        return self._losses
+
+    def seconds_of_latest(self, count: int) -> list[tuple[str, float]]:
+        """Runs that ended well and how long they took, the latest proposals."""
+        table = self.table().select(["run_id", "status", "seconds"])
+        table = table.filter(pc.equal(table["status"], "ok"))
+        latest = table.slice(max(0, len(table) - count))
+        return list(zip(latest["run_id"].to_pylist(), latest["seconds"].to_pylist(), strict=True))
+
+    def open_runs(self) -> list[str]:
+        """Runs that were proposed and have no result, in order of proposal."""
+        return list(self._open)
+
+    def proposed_row(self, run_id: str) -> Row:
+        """What was known of an open run when it was proposed."""
+        return self._open[run_id]
+
+    def attempts(self, run_id: str) -> Sequence[Document]:
+        """Attempts of an open run that ended without a result."""
+        return self._attempts.get(run_id, ())
 
     def gave_up(self, run_id: str) -> bool:
         """Whether a run failed for good, until somebody asks for a retry."""
         attempts = self.attempts(run_id)
-        return run_id not in self._commits and bool(attempts) and bool(attempts[-1].get("final"))
+        return bool(attempts) and bool(attempts[-1].get("final"))
 
-    def rows(self) -> Iterator[dict[str, Any]]:
-        """Every row of the results table, in order of proposal."""
-        for run_id, proposal in self._proposals.items():
-            yield run_row(
-                proposal,
-                commit=self._commits.get(run_id),
-                attempts=self.attempts(run_id),
-                running=run_id in self._running,
-            )
+    @property
+    def flops_spent(self) -> float:
+        """FLOPs paid so far, failed attempts included."""
+        return self._committed_flops + self._failed_flops
+
+    def table(self) -> pa.Table:
+        """The results table, in order of proposal."""
+        if self._settled_since:
+            self._settled = pa.concat_tables([self._settled, runs_table(self._settled_since)])
+            self._settled_since = []
+        if self._settled.column(0).num_chunks > 64:
+            self._settled = self._settled.combine_chunks()
+        whole = pa.concat_tables([self._settled, runs_table(self._open_rows())])
+        return whole.sort_by([("seq", "ascending"), ("run_id", "ascending")])
+
+    def rows(self, columns: Sequence[str] = RUNS_SCHEMA.names) -> list[Row]:
+        """Rows of the results table; name the columns where there are many rows."""
+        rows: list[Row] = self.table().select(list(columns)).to_pylist()
+        return rows
 
     def counts(self) -> Counter[str]:
         """Runs by status."""
-        return Counter(row["status"] for row in self.rows())
+        return Counter(self.table()["status"].to_pylist())
 
-    def flops_spent(self) -> float:
-        """FLOPs paid so far, failed attempts included."""
-        committed = math.fsum(commit["row"].get("flops_spent") or 0.0 for commit in self._commits.values())
-        return committed + math.fsum(
-            attempt.get("flops_spent", 0.0) for attempts in self._attempts.values() for attempt in attempts
-        )
+    def _open_rows(self) -> Iterator[Row]:
+        for run_id, row in self._open.items():
+            yield run_row({"row": row}, commit=None, attempts=self.attempts(run_id), running=run_id in self._running)
+
+
+def _losses(settled: pa.Table) -> dict[str, float | None]:
+    return dict(zip(settled["run_id"].to_pylist(), settled["loss"].to_pylist(), strict=True))

@@ -246,6 +246,7 @@ def _spec(sweep: Sweep, corpus: Corpus, shape: Transformer, steps: int, batch_co
         parametrization=Parametrization(kind=settings.parametrization, base_width=settings.base_width),
         precision=sweep.precision,
         seed=seed,
+        trainer=sweep.trainer,
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from orchestrator.errors import StoreError
 from orchestrator.ledger import Ledger
-from orchestrator.store import Store
+from orchestrator.store import Store, read_contents
 from orchestrator.store.lease import holder
 
 
@@ -24,8 +24,8 @@ def retry(location: str, run_ids: Sequence[str]) -> list[str]:
         StoreError: No such store or run, or a run that did not fail.
     """
     store = _existing(location)
-    ledger = Ledger(store.contents())
-    failed = [run_id for run_id in ledger.proposals() if ledger.gave_up(run_id)]
+    ledger = Ledger(read_contents(store))
+    failed = [run_id for run_id in ledger.open_runs() if ledger.gave_up(run_id)]
     wanted = [_match(prefix, failed, location) for prefix in run_ids] or failed
     for run_id in wanted:
         document = {"status": "pending", "reason": "a retry was asked for", "final": False}

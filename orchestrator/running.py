@@ -11,14 +11,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from orchestrator import corpora, cost
-from orchestrator.driver import Driver, Observer, Result, Snapshot
+from orchestrator.driver import Driver
 from orchestrator.errors import StoreError, SweepError
 from orchestrator.execution.inline import InlineLauncher
 from orchestrator.execution.launcher import Launcher
+from orchestrator.execution.trainers import trainer_of
+from orchestrator.ledger import Ledger
+from orchestrator.observing import Observer, Result, Snapshot
 from orchestrator.planning import Plan, Point, plan
-from orchestrator.store import ObjectExists, Store
+from orchestrator.store import ObjectExists, Store, read_contents
 from orchestrator.store.lease import acquire
 from orchestrator.sweep import Resources, Sweep
+from orchestrator.version import refuse_shadowed_packages
 
 DEFAULT_MAX_HOURS = 12.0
 """Longest predicted wall time that starts unasked (chosen: a night)."""
@@ -84,6 +88,9 @@ def run(sweep: Sweep, store: str | Path, options: Options | None = None) -> Resu
         OrchestratorError: See `orchestrator.errors`.
     """
     options = options or Options()
+    refuse_shadowed_packages(in_workers=not options.inline)
+    if options.address is None:
+        trainer_of(sweep.trainer)  # a mistake in its name costs nothing here
     guess = cost.first_guess()
     place = Store(store)
     _refuse_other_sweep(sweep, place)
@@ -119,14 +126,10 @@ def run(sweep: Sweep, store: str | Path, options: Options | None = None) -> Resu
 
 def difference(made: Plan, store: Store) -> Difference:
     """What the plan changes in the store."""
-    contents = store.contents()
-    proposed = {document["run_id"] for document in contents.proposals.values()}
-    wanted = {point.run_id for point in made.points}
-    return Difference(
-        kept=len(wanted & (proposed | contents.commits.keys())),
-        added=len(wanted - proposed - contents.commits.keys()),
-        unwanted=len(proposed - wanted - contents.commits.keys()),
-    )
+    ledger = Ledger(read_contents(store))
+    opened, wanted = set(ledger.open_runs()), {point.run_id for point in made.points}
+    known = {run_id for run_id in wanted if run_id in opened or ledger.is_committed(run_id)}
+    return Difference(kept=len(known), added=len(wanted - known), unwanted=len(opened - wanted))
 
 
 def _nothing_left(sweep: Sweep, store: Store, guess: cost.CostModel) -> bool:

@@ -222,6 +222,11 @@ class Sweep(_Section):
     optimizer: Optimizer
     batch: BatchRule | Whole = Field(description="Tokens per step: a number, or a rule of D.")
     schedule: Schedule = Field(default_factory=Schedule)
+    trainer: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$",
+        description="`module:function` of your own that trains a spec, in place of ours; every node must import it.",
+    )
     precision: Precision = Field("fp32", description="Arithmetic of the matrix products.")
     min_steps: Whole = Field(50, ge=1, description="A point with fewer steps is dropped.")
     counting: Counting = Field(default_factory=Counting)

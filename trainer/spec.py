@@ -150,6 +150,7 @@ class RunSpec:
         precision: Arithmetic of the matrix products.
         seed: Decides initialisation and the order of the data.
         recipe: Version of the trainer's numerics.
+        trainer: `module:function` of the user's own that trains the run; None for this package's.
     """
 
     model: Transformer
@@ -162,6 +163,7 @@ class RunSpec:
     precision: Precision = "fp32"
     seed: int = 0
     recipe: int = RECIPE_VERSION
+    trainer: str | None = None
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.batch_contexts < 1:
@@ -193,8 +195,11 @@ class RunSpec:
 
 
 def to_dict(spec: RunSpec) -> dict[str, Any]:
-    """The spec as JSON-ready nested dictionaries."""
-    return dataclasses.asdict(spec)
+    """The spec as JSON-ready nested dictionaries; `trainer` only where it is not ours."""
+    values = dataclasses.asdict(spec)
+    if spec.trainer is None:
+        del values["trainer"]
+    return values
 
 
 def from_dict(values: dict[str, Any]) -> RunSpec:

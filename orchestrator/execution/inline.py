@@ -34,7 +34,7 @@ class InlineLauncher:
 
     def wait(self, timeout: float) -> list[Outcome]:
         """Execute the oldest task."""
-        return [execute(self._queue.popleft())] if self._queue else []
+        return [execute(self._queue.popleft(), inline=True)] if self._queue else []
 
     def kill(self, run_id: str) -> None:
         """Forget a queued task; one that is executing is this very process."""

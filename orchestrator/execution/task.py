@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Ending = Literal["ok", "diverged", "oom", "error", "lost", "killed", "preempted", "stopped", "refused"]
+Ending = Literal[
+    "ok", "diverged", "oom", "error", "lost", "killed", "preempted", "stopped", "withdrawn", "refused", "storage"
+]
 """How an attempt ended.
 
-`ok` and `diverged` are committed. `oom`: device memory. `error`: an exception. `lost`: node gone. `killed`: the
-worker process died.
-`preempted`: SIGTERM. `stopped`: we asked. `refused`: the worker cannot serve this store (does not see it, or runs
-another version).
+`ok` and `diverged` are committed. `oom`: device memory. `error`: an exception. `lost`: node gone. `killed`: the worker
+process died, or was killed because it was stuck. `preempted`: SIGTERM. `stopped`: we asked. `withdrawn`: we asked
+before it began. `refused`: the worker cannot serve this store (does not see it, or runs another version). `storage`:
+disk full, I/O error, or a bucket that does not answer.
 """
 
 
@@ -33,6 +35,7 @@ class Task:
         checkpoint_seconds: Wall time between checkpoints.
         micro_batch: Windows per forward pass, None for the whole batch.
         stop_request: Name of the request that ends the attempt after a checkpoint.
+        lease: Number of the driver's lease; with `attempt` it tells apart every try there ever was.
         memory: Bytes of host memory to reserve, None for none.
     """
 
@@ -49,6 +52,7 @@ class Task:
     checkpoint_seconds: float
     micro_batch: int | None
     stop_request: str
+    lease: int
     memory: float | None = None
 
 
@@ -63,7 +67,7 @@ class Outcome:
         reason: One line, None for `ok`.
         traceback: For an `error`, without the values of locals.
         seconds: Wall time of the attempt, as far as known.
-        flops_spent: Training FLOPs done in this attempt, as far as known.
+        flops_spent: Training FLOPs of the steps done in this attempt, as far as known.
         notes: Anything the driver should log, such as a second copy whose numbers differ.
     """
 

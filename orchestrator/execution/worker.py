@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import os
+import errno
+import logging
 import signal
 import socket
 import threading
@@ -11,70 +11,133 @@ import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from typing import Any
 
 import trainer
-from orchestrator.execution.task import Outcome, Task
+from orchestrator import failpoints
+from orchestrator.clock import utc_now
+from orchestrator.errors import InfrastructureError, SweepError
+from orchestrator.execution import checkpoints
+from orchestrator.execution.heartbeat import Heartbeat
+from orchestrator.execution.logs import kept_log
+from orchestrator.execution.task import Ending, Outcome, Task
+from orchestrator.execution.trainers import trainer_of
 from orchestrator.store import ObjectExists, Store
 from orchestrator.version import code_version
 from trainer.errors import DeviceOutOfMemory
 from trainer.execution import Execution, Interrupted
 
+FRAMES_KEPT = 12
+"""Innermost frames of a traceback that are kept."""
+
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
+"""Errors of a trainer that are the disk's, not the run's."""
+
+_log = logging.getLogger(__name__)
+
 _seen_stores: set[tuple[str, str]] = set()
 """Stores that this process has checked, with their nonce."""
 
 
-def execute(task: Task) -> Outcome:
-    """Make one attempt at a run, and commit its result."""
-    started = time.monotonic()
-    progress = _Progress()
+def execute(task: Task, *, inline: bool = False) -> Outcome:
+    """Make one attempt at a run, and commit its result.
 
-    def ended(ending: Any, reason: str | None = None, **rest: Any) -> Outcome:
-        return Outcome(
-            run_id=task.run_id,
-            attempt=task.attempt,
-            ending=ending,
-            reason=reason,
-            seconds=time.monotonic() - started,
-            flops_spent=progress.share_done * task.row["flops"],
-            **rest,
-        )
-
+    Args:
+        task: The attempt.
+        inline: Whether the driver shares this process: its terminal is left alone, and a signal is for both.
+    """
+    attempt = _Attempt(task, inline=inline)
     try:
-        store = Store(task.store)
-        if refusal := _refusal(task, store):
-            return ended("refused", refusal)
-        earlier = store.commit(task.run_id)
-        if earlier is not None:
-            return ended(earlier["row"]["status"], earlier["row"]["reason"])
-        with _sigterm_noted() as preempted:
-            record = trainer.train(trainer.from_dict(task.spec), _execution(task, store, preempted, progress))
-        notes = _commit(task, store, record)
-        _remove_checkpoints(task, store)
-        return ended(record.status, record.reason, notes=notes)
+        attempt.make()
     except Interrupted:
-        if preempted.is_set():
-            return ended("preempted", f"{socket.gethostname()} was told to terminate")
-        return ended("stopped", "the sweep was stopped")
+        if attempt.preempted.is_set() and not inline:
+            attempt.ended("preempted", f"{socket.gethostname()} was told to terminate")
+        else:
+            attempt.ended("stopped", "the sweep was stopped")
     except DeviceOutOfMemory as error:
-        return ended("oom", str(error))
+        attempt.ended("oom", str(error))
+    except InfrastructureError as error:
+        attempt.ended("storage", str(error))
     except Exception as error:
-        lines = traceback.format_exception(error, limit=-12)
-        return ended("error", f"{type(error).__name__}: {error}".splitlines()[0], traceback="".join(lines))
+        if isinstance(error, OSError) and error.errno in DISK_ERRORS:
+            attempt.ended("storage", f"{socket.gethostname()}: {error}")
+        else:
+            attempt.ended("error", f"{type(error).__name__}: {error}".splitlines()[0], _frames(error))
+    return attempt.outcome()
 
 
-class _Progress:
-    """How far an attempt is, for what it cost if it does not end well."""
+class _Attempt:
+    """One attempt while it is made, and how it ended."""
 
-    def __init__(self) -> None:
-        self.first: int | None = None
-        self.share_done = 0.0
+    def __init__(self, task: Task, *, inline: bool) -> None:
+        self._task = task
+        self._inline = inline
+        self._started = time.monotonic()
+        self._heartbeat: Heartbeat | None = None
+        self._ending: Ending = "error"
+        self._reason: str | None = None
+        self._traceback: str | None = None
+        self._notes: tuple[str, ...] = ()
+        self.preempted = threading.Event()
 
-    def note(self, progress: Any) -> None:
-        if self.first is None:
-            self.first = progress.step
-        self.share_done = (progress.step - self.first) / progress.steps
+    def make(self) -> None:
+        """Train and commit.
+
+        Raises:
+            Exception: Whatever ended the attempt; `execute` tells what it means.
+        """
+        failpoints.hit("attempt.start")
+        store = Store(self._task.store)
+        if store.requested(self._task.stop_request):
+            return self.ended("withdrawn")
+        if refusal := _refusal(self._task, store):
+            return self.ended("refused", refusal)
+        earlier = store.commit(self._task.run_id)
+        if earlier is None:
+            with kept_log(self._task, store, output=not self._inline), _logged_failure():
+                record = self._train(store)
+            failpoints.hit("attempt.before_commit")
+            self._notes = _commit(self._task, store, record)
+            ending, reason = record.status, record.reason
+        else:  # this run's first copy was taken for dead, and was not
+            ending, reason = earlier["row"]["status"], earlier["row"]["reason"]
+        failpoints.hit("attempt.before_tidying")
+        checkpoints.remove(self._task.run_id, store)
+        return self.ended(ending, reason)
+
+    def _train(self, store: Store) -> trainer.RunRecord:
+        task = self._task
+        train, spec = trainer_of(task.spec.get("trainer")), trainer.from_dict(task.spec)
+        with _signals_noted(self.preempted, inline=self._inline), Heartbeat(task, store) as heartbeat:
+            self._heartbeat = heartbeat
+            execution = Execution(
+                corpus=store.folder(f"corpus/{task.corpus}"),
+                checkpoints=checkpoints.open_folder(task, store),
+                checkpoint_seconds=task.checkpoint_seconds,
+                threads=task.threads,
+                device="cuda" if task.gpus else "cpu",
+                micro_batch=task.micro_batch,
+                should_stop=lambda: self.preempted.is_set() or heartbeat.stop_requested,
+                on_progress=heartbeat.note,
+            )
+            return train(spec, execution)
+
+    def ended(self, ending: Ending, reason: str | None = None, lines: str | None = None) -> None:
+        """Note how the attempt ended."""
+        self._ending, self._reason, self._traceback = ending, reason, lines
+
+    def outcome(self) -> Outcome:
+        """The attempt's end, for the driver."""
+        return Outcome(
+            run_id=self._task.run_id,
+            attempt=self._task.attempt,
+            ending=self._ending,
+            reason=self._reason,
+            traceback=self._traceback,
+            seconds=time.monotonic() - self._started,
+            flops_spent=self._heartbeat.flops_spent if self._heartbeat else 0.0,
+            notes=self._notes,
+        )
 
 
 def _refusal(task: Task, store: Store) -> str | None:
@@ -92,35 +155,57 @@ def _refusal(task: Task, store: Store) -> str | None:
             f"{host} runs isoflop {version}, the driver {task.version}; expected the same code. "
             "Install it on every node."
         )
+    try:
+        trainer_of(task.spec.get("trainer"))
+    except SweepError as error:
+        return f"{host}: {error}"
     _seen_stores.add((task.store, task.nonce))
     return None
 
 
-def _execution(task: Task, store: Store, preempted: threading.Event, progress: _Progress) -> Execution:
-    return Execution(
-        corpus=store.folder(f"corpus/{task.corpus}"),
-        checkpoints=store.folder(f"checkpoints/{task.run_id}"),
-        checkpoint_seconds=task.checkpoint_seconds,
-        threads=task.threads,
-        device="cuda" if task.gpus else "cpu",
-        micro_batch=task.micro_batch,
-        should_stop=lambda: preempted.is_set() or store.requested(task.stop_request),
-        on_progress=progress.note,
-    )
+@contextmanager
+def _signals_noted(noted: threading.Event, *, inline: bool) -> Iterator[None]:
+    """Turn a signal into a request to write a checkpoint and stop.
+
+    SIGTERM is the notice of a spot machine that goes away. Where the driver shares the process, Ctrl-C and SIGTERM are
+    its own, and its handler hears them, too.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = (signal.SIGTERM, signal.SIGINT) if inline else (signal.SIGTERM,)
+    before = {number: signal.getsignal(number) for number in numbers}
+
+    def note(number: int, frame: Any) -> None:
+        noted.set()
+        handler = before[signal.Signals(number)]
+        if inline and callable(handler):
+            handler(number, frame)
+
+    for number in numbers:
+        signal.signal(number, note)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager
-def _sigterm_noted() -> Iterator[threading.Event]:
-    """Turn a SIGTERM notice (a spot machine going away) into a request to write a checkpoint and stop."""
-    noted = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield noted
-        return
-    before = signal.signal(signal.SIGTERM, lambda number, frame: noted.set())
+def _logged_failure() -> Iterator[None]:
+    """Put an unexpected exception into the attempt's log."""
     try:
-        yield noted
-    finally:
-        signal.signal(signal.SIGTERM, before)
+        yield
+    except (Interrupted, InfrastructureError):
+        raise
+    except Exception:
+        _log.exception("the attempt failed")
+        raise
+
+
+def _frames(error: BaseException) -> str:
+    """A traceback without the values of locals."""
+    return "".join(traceback.format_exception(error, limit=-FRAMES_KEPT))
 
 
 def _commit(task: Task, store: Store, record: trainer.RunRecord) -> tuple[str, ...]:
@@ -135,8 +220,7 @@ def _commit(task: Task, store: Store, record: trainer.RunRecord) -> tuple[str, .
         same_numerics = first["row"]["numerics"] == document["row"]["numerics"]
         if first["row"]["loss"] == document["row"]["loss"] or not same_numerics:
             return ()
-        name = f"nondeterminism/{task.run_id}-{os.getpid()}-{time.time_ns()}.json"
-        store.objects.create(name, json.dumps({"format": 1, "run_id": task.run_id} | document).encode())
+        name = store.add_contradiction(task.run_id, document)
         return (
             f"nondeterminism: run {task.run_id} gave loss {document['row']['loss']} after {first['row']['loss']} "
             f"under equal numerics; kept as {name}",
@@ -160,7 +244,7 @@ def _document(task: Task, record: trainer.RunRecord) -> dict[str, Any]:
         "evaluation_seconds": record.evaluation_seconds,
         "numerics": record.numerics.signature,
         "host": socket.gethostname(),
-        "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "finished_at": utc_now(),
     }
     curve = {
         "tokens": [point.tokens for point in record.curve],
@@ -169,9 +253,3 @@ def _document(task: Task, record: trainer.RunRecord) -> dict[str, Any]:
         "lr": [point.lr for point in record.curve],
     }
     return {"row": task.row | row, "curve": curve, "spec": task.spec, "attempt": task.attempt}
-
-
-def _remove_checkpoints(task: Task, store: Store) -> None:
-    import shutil
-
-    shutil.rmtree(store.folder(f"checkpoints/{task.run_id}"), ignore_errors=True)

@@ -1,11 +1,9 @@
 """One driver per store.
 
-A driver holds the highest numbered object under `driver/`. Objects are create-only, so two drivers cannot take the same
-number; a holder that sees a higher number stops. Whether a holder lives is judged on its own machine by process id
-and start time, from
-elsewhere by its counter: it must stand still for `STANDSTILL_SECONDS` of the watcher's own monotonic clock. The
-clocks of two
-machines are never compared.
+A driver holds the highest numbered object under `driver/`. Objects are create-only, so two drivers cannot take the
+same number; a holder that sees a higher number stops. Whether a holder lives is judged on its own machine by process
+id and start time, from elsewhere by its counter: it must stand still for `STANDSTILL_SECONDS` of the watcher's own
+monotonic clock. The clocks of two machines are never compared.
 """
 
 from __future__ import annotations
@@ -18,14 +16,18 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
-from orchestrator.errors import StoreBusy
+from orchestrator import failpoints
+from orchestrator.clock import utc_now
+from orchestrator.errors import InfrastructureError, StoreBusy
 from orchestrator.store.objects import ObjectExists, ObjectMissing, Objects
 
 STANDSTILL_SECONDS = 60.0
+"""A counter that stands still for so long belongs to a driver that is dead (chosen)."""
+
 RENEWAL_SECONDS = 10.0
+"""Between two renewals (chosen): a driver that cannot renew has three tries before it stops itself."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +36,7 @@ class Holder:
 
     Attributes:
         host: Name of the machine.
-        boot: Its boot id; equal ids mean the same machine since the same start.
+        boot: Its boot and process-id namespace; where they are equal, process ids mean the same processes.
         pid: Process id.
         started: The process' start time in clock ticks since boot, so that a reused pid is told apart.
         since: Wall-clock time of the take-over, for people only.
@@ -54,13 +56,15 @@ def this_process() -> Holder:
         boot=_boot_id(),
         pid=os.getpid(),
         started=_start_ticks(os.getpid()) or 0,
-        since=datetime.now(UTC).isoformat(timespec="seconds"),
+        since=utc_now(),
     )
 
 
 def _boot_id() -> str:
+    """Identity of what gives out process ids: two containers of one machine share its boot id, but not their pids."""
     try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot}/{os.readlink('/proc/self/ns/pid')}"
     except OSError:
         import psutil
 
@@ -86,11 +90,23 @@ def _start_ticks(pid: int) -> int | None:
 class Lease:
     """The right to drive a store, renewed by a thread until released."""
 
-    def __init__(self, objects: Objects, number: int, holder: Holder) -> None:
+    def __init__(
+        self, objects: Objects, number: int, holder: Holder, *, renewal: float = RENEWAL_SECONDS, patience: float
+    ) -> None:
+        """Start to renew; `acquire` makes leases.
+
+        Args:
+            objects: The store's objects.
+            number: Number of the lease.
+            holder: This process.
+            renewal: Seconds between renewals.
+            patience: Seconds without a successful renewal after which this driver stops itself.
+        """
         self.number = number
         self.holder = holder
         self._objects = objects
-        self._counter = 0
+        self._renewal = renewal
+        self._patience = patience
         self._released = threading.Event()
         self._lost: str | None = None
         self._thread = threading.Thread(target=self._keep_renewing, name="lease", daemon=True)
@@ -102,26 +118,29 @@ class Lease:
         return self._lost
 
     def release(self) -> None:
-        """Give the store back."""
+        """Give the store back; where it does not answer, its next driver finds this process dead."""
         self._released.set()
         self._thread.join()
         if self._lost is None:
-            self._objects.replace(_renewal_key(self.number), b"released")
+            with contextlib.suppress(InfrastructureError):
+                self._objects.replace(_renewal_key(self.number), b"released", durable=False)
 
     def _keep_renewing(self) -> None:
+        counter = 0
         last_success = time.monotonic()
-        while not self._released.wait(RENEWAL_SECONDS):
+        while not self._released.wait(self._renewal):
             try:
+                failpoints.hit("lease.renew")
                 newest = _newest_number(self._objects)
                 if newest is not None and newest > self.number:
                     self._lost = f"another driver took the store over (lease {newest} after {self.number})"
                     return
-                self._counter += 1
-                self._objects.replace(_renewal_key(self.number), str(self._counter).encode())
+                counter += 1
+                self._objects.replace(_renewal_key(self.number), str(counter).encode(), durable=False)
                 last_success = time.monotonic()
-            except Exception as error:
-                if time.monotonic() - last_success > STANDSTILL_SECONDS / 2:
-                    self._lost = f"the lease could not be renewed for {STANDSTILL_SECONDS / 2:.0f} s ({error})"
+            except (InfrastructureError, OSError) as error:
+                if time.monotonic() - last_success > self._patience:
+                    self._lost = f"the lease could not be renewed for {self._patience:.0f} s ({error})"
                     return
 
 
@@ -131,6 +150,7 @@ def acquire(
     take_over: bool = False,
     wait: Callable[[float], None] = time.sleep,
     standstill: float = STANDSTILL_SECONDS,
+    renewal: float = RENEWAL_SECONDS,
 ) -> Lease:
     """Take the right to drive a store.
 
@@ -139,6 +159,7 @@ def acquire(
         take_over: Take it from whoever holds it.
         wait: Sleeps; a test may pass its own.
         standstill: Seconds that a remote holder's counter must stand still.
+        renewal: Seconds between renewals of the new lease.
 
     Raises:
         StoreBusy: A living driver holds it.
@@ -153,11 +174,10 @@ def acquire(
             objects.create(_lease_key(following), json.dumps(asdict(me)).encode())
         except ObjectExists:
             continue
-        for old in range(following):
-            if objects.exists(_lease_key(old)):
-                objects.delete(_lease_key(old))
-                objects.delete(_renewal_key(old))
-        return Lease(objects, following, me)
+        for name in objects.names("driver"):
+            if int(name.partition(".")[0]) < following:
+                objects.delete(f"driver/{name}")
+        return Lease(objects, following, me, renewal=renewal, patience=standstill / 2)
 
 
 def holder(objects: Objects) -> Holder | None:

@@ -5,37 +5,23 @@ from __future__ import annotations
 import contextlib
 import json
 import secrets
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import InfrastructureError, StoreError
+from orchestrator.store.local import LocalObjects
 from orchestrator.store.objects import ObjectExists, ObjectMissing, Objects, open_objects
 from orchestrator.sweep import Sweep
 
 FORMAT = 1
 """Version of the objects' layout."""
 
+SYNCS_AT_ONCE = 8
+"""Objects written side by side: a disk syncs several files in hardly more time than one (chosen)."""
+
 Document = dict[str, Any]
-
-
-@dataclass
-class Contents:
-    """Everything that is true of a sweep, read once.
-
-    Attributes:
-        proposals: By sequence number, in order.
-        commits: By run.
-        attempts: Those that ended without a result, by run, in order.
-        unreadable: Keys of objects that are torn or of another format.
-    """
-
-    proposals: dict[int, Document] = field(default_factory=dict)
-    commits: dict[str, Document] = field(default_factory=dict)
-    attempts: dict[str, list[Document]] = field(default_factory=lambda: defaultdict(list))
-    unreadable: list[str] = field(default_factory=list)
 
 
 class Store:
@@ -43,7 +29,7 @@ class Store:
 
     def __init__(self, location: str | Path, objects: Objects | None = None) -> None:
         self.objects = objects or open_objects(location)
-        self.location = str(getattr(self.objects, "root", location))
+        self.location = self.objects.location
 
     # --- what the store is
 
@@ -131,16 +117,21 @@ class Store:
 
     # --- truth
 
-    def add_proposal(self, seq: int, document: Document) -> None:
-        """Keep a proposal before it is dispatched."""
-        self.objects.create(f"proposals/{seq:08d}.json", _encode({"format": FORMAT, "seq": seq} | document))
+    def add_proposals(self, documents: Mapping[int, Document]) -> None:
+        """Keep proposals, by sequence number, before any of them is dispatched."""
+        bodies = {f"proposals/{seq:08d}.json": {"seq": seq} | document for seq, document in documents.items()}
+        if len(bodies) == 1:
+            for key, document in bodies.items():
+                self._create(key, document)
+            return
+        with ThreadPoolExecutor(SYNCS_AT_ONCE, thread_name_prefix="proposals") as threads:
+            list(threads.map(self._create, bodies.keys(), bodies.values()))
 
     def add_attempt(self, run_id: str, number: int, document: Document) -> None:
         """Keep an attempt that ended without a result, under its number or the next one that is free."""
         while True:
-            key = f"attempts/{run_id}/{number:04d}.json"
             try:
-                self.objects.create(key, _encode({"format": FORMAT, "run_id": run_id, "attempt": number} | document))
+                self._create(f"attempts/{run_id}/{number:04d}.json", {"run_id": run_id, "attempt": number} | document)
                 return
             except ObjectExists:
                 number += 1
@@ -151,37 +142,81 @@ class Store:
         Raises:
             ObjectExists: The run was committed before.
         """
-        self.objects.create(f"commits/{run_id}.json", _encode({"format": FORMAT, "run_id": run_id} | document))
+        self._create(f"commits/{run_id}.json", {"run_id": run_id} | document)
+
+    def add_contradiction(self, run_id: str, document: Document) -> str:
+        """Keep a second copy's result that differs from the commit; gives its name."""
+        key = f"nondeterminism/{run_id}-{secrets.token_hex(4)}.json"
+        self._create(key, {"run_id": run_id} | document)
+        return key
 
     def commit(self, run_id: str) -> Document | None:
-        """A run's result, None where there is none."""
+        """A run's result, None where there is none.
+
+        Raises:
+            ValueError: It is torn.
+        """
         try:
-            return _decode(self.objects.read(f"commits/{run_id}.json"))
+            return self.read(f"commits/{run_id}.json")
         except ObjectMissing:
             return None
 
-    def contents(self) -> Contents:
-        """Read all that is true; unreadable objects are named, not fatal."""
-        found = Contents()
-        for name, document in self._documents("proposals", found.unreadable):
-            found.proposals[int(name.removesuffix(".json"))] = document
-        for name, document in self._documents("commits", found.unreadable):
-            found.commits[name.removesuffix(".json")] = document
-        for run_id in self.objects.names("attempts"):
-            for _, document in self._documents(f"attempts/{run_id}", found.unreadable):
-                found.attempts[run_id].append(document)
-        return found
+    def read(self, key: str) -> Document:
+        """Any object of the store.
 
-    def _documents(self, folder: str, unreadable: list[str]) -> Iterator[tuple[str, Document]]:
-        for name in self.objects.names(folder):
-            if not name.endswith(".json"):
-                continue
+        Raises:
+            ObjectMissing: There is none of this name.
+            ValueError: It is torn, or no object of a store.
+        """
+        return _decode(self.objects.read(key))
+
+    def _create(self, key: str, document: Document) -> None:
+        self.objects.create(key, _encode({"format": FORMAT} | document))
+
+    # --- what was found unreadable
+
+    def set_aside(self, key: str) -> str:
+        """Move an unreadable object out of the way, so that its run is made again; nothing is thrown away.
+
+        Returns:
+            Its name in `quarantine`.
+        """
+        name = key.replace("/", "-")
+        data = self.objects.read(key)
+        for number in range(1000):
             try:
-                document = _decode(self.objects.read(f"{folder}/{name}"))
-            except (ValueError, ObjectMissing):
-                unreadable.append(f"{folder}/{name}")
+                moved = f"quarantine/{name}.{number}"
+                self.objects.create(moved, data)
+                break
+            except ObjectExists:
                 continue
-            yield name, document
+        self.objects.delete(key)
+        return moved
+
+    def quarantined(self) -> list[str]:
+        """Names of objects that were set aside."""
+        return self.objects.names("quarantine")
+
+    # --- progress of attempts under way
+
+    def note_progress(self, run_id: str, document: Document) -> None:
+        """Write how far an attempt is; lost in a power cut, and that does not matter."""
+        self.objects.replace(f"progress/{run_id}.json", _encode({"format": FORMAT} | document), durable=False)
+
+    def progress(self, run_id: str) -> Document | None:
+        """How far a run's attempt was when it wrote last, None before its first word."""
+        try:
+            return self.read(f"progress/{run_id}.json")
+        except (ObjectMissing, ValueError):
+            return None
+
+    def under_way(self) -> set[str]:
+        """Runs that have an attempt which wrote its progress and did not end."""
+        return {name.removesuffix(".json") for name in self.objects.names("progress")}
+
+    def forget_progress(self, run_id: str) -> None:
+        """Remove what an attempt wrote about its progress."""
+        self.objects.delete(f"progress/{run_id}.json")
 
     # --- requests from outside the driver
 
@@ -198,7 +233,21 @@ class Store:
         for name in names if names is not None else self.objects.names("requests"):
             self.objects.delete(f"requests/{name}")
 
+    def sweep_out(self) -> None:
+        """Remove what dead processes left: files without a name, progress, requests to drivers of old.
+
+        For the holder of the lease, before its first attempt and after its last.
+        """
+        self.objects.delete_folder("tmp")
+        self.objects.delete_folder("progress")
+        self.withdraw(name for name in self.objects.names("requests") if name.startswith("stop-"))
+
     # --- folders that are files on purpose
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether the store is a folder that every node sees, not a bucket."""
+        return isinstance(self.objects, LocalObjects)
 
     def folder(self, name: str) -> Path:
         """A folder of files below the store, for what is not an object: the corpus, checkpoints, logs.
@@ -206,10 +255,9 @@ class Store:
         Raises:
             InfrastructureError: The store is not a folder.
         """
-        root = getattr(self.objects, "root", None)
-        if root is None:
+        if not isinstance(self.objects, LocalObjects):
             raise InfrastructureError(f"{self.location} has no folders; expected a path. Use a shared mount.")
-        return Path(root) / name
+        return self.objects.root / name
 
 
 def _encode(document: Document) -> bytes:

@@ -1,8 +1,7 @@
-"""The Parquet tables: derived from the store's objects, replaced whole (`runs`) or added to (`curves`)."""
+"""The Parquet tables: derived from the store's objects, each file replaced whole, right at any moment."""
 
 from __future__ import annotations
 
-import contextlib
 import io
 import time
 from collections.abc import Iterable, Mapping
@@ -11,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from analysis.runs import CURVES_SCHEMA, RUNS_SCHEMA, curve_columns
+from analysis.runs import CURVES_SCHEMA, RUNS_SCHEMA, SCHEMA_VERSION, curve_columns
 from orchestrator.store.objects import ObjectMissing, Objects
 
 RUNS_KEY = "tables/runs/runs.parquet"
@@ -20,8 +19,11 @@ CURVES_FOLDER = "tables/curves"
 LEAST_SECONDS = 2.0
 """A table is written at most this often (chosen): a commit is seen by a plain reader within seconds."""
 
-SHARE_OF_TIME = 0.1
+SHARE_OF_TIME = 0.05
 """Share of the driver's time that writing tables may take; large tables are written less often."""
+
+PART_RUNS = 1000
+"""Runs whose curves share a part (chosen): it grows to this size by being replaced, and is never touched again."""
 
 
 class Tables:
@@ -29,65 +31,105 @@ class Tables:
 
     def __init__(self, objects: Objects) -> None:
         self._objects = objects
-        self._in_parts = self._runs_in_parts()
-        self._next_part = 1 + max((_part_number(name) for name in objects.names(CURVES_FOLDER)), default=-1)
-        self._waiting: dict[str, Mapping[str, Any]] = {}
+        self._part = 0
+        self._part_curves = CURVES_SCHEMA.empty_table()
+        self._part_runs = 0
+        self._in_parts: set[str] = set()
+        self._waiting: dict[str, pa.Table] = {}
         self._last_write = 0.0
         self._last_cost = 0.0
+        self._read_parts()
+
+    def lacks_curve(self, run_id: str) -> bool:
+        """Whether a commit's curve must still be added."""
+        return run_id not in self._in_parts and run_id not in self._waiting
 
     def add_curve(self, commit: Mapping[str, Any]) -> None:
         """Note a commit whose curve belongs in the table."""
-        if commit["run_id"] not in self._in_parts:
-            self._waiting[commit["run_id"]] = commit
+        if self.lacks_curve(commit["run_id"]):
+            self._waiting[commit["run_id"]] = pa.table(curve_columns(commit), schema=CURVES_SCHEMA)
 
     def due(self) -> bool:
         """Whether it is time to write again."""
         pause = max(LEAST_SECONDS, self._last_cost / SHARE_OF_TIME)
         return time.monotonic() - self._last_write >= pause
 
-    def write(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Write every row of `runs`, and the curves that no part holds yet."""
+    def write(self, runs: pa.Table) -> None:
+        """Write every row of `runs`, and the curves that no part holds yet.
+
+        Curves go first: a run that the table `runs` shows as committed is never looked for among the objects again.
+        """
         start = time.monotonic()
-        self._objects.replace(RUNS_KEY, _parquet(_runs_table(rows)))
-        if self._waiting:
-            parts = [pa.table(curve_columns(commit), schema=CURVES_SCHEMA) for commit in self._waiting.values()]
-            key = f"{CURVES_FOLDER}/part-{self._next_part:06d}.parquet"
-            self._objects.replace(key, _parquet(pa.concat_tables(parts)))
-            self._next_part += 1
-            self._in_parts.update(self._waiting)
-            self._waiting.clear()
+        self._write_curves()
+        self._objects.replace(RUNS_KEY, parquet(runs))
         self._last_write = time.monotonic()
         self._last_cost = self._last_write - start
 
-    def _runs_in_parts(self) -> set[str]:
-        """Runs whose curves are in a part; a part that cannot be read is removed and made again."""
-        found: set[str] = set()
-        for name in self._objects.names(CURVES_FOLDER):
-            key = f"{CURVES_FOLDER}/{name}"
-            try:
-                table = pq.read_table(pa.BufferReader(self._objects.read(key)), columns=["run_id"])
-            except pa.ArrowInvalid:
-                self._objects.delete(key)
+    def _write_curves(self) -> None:
+        while self._waiting:
+            if self._part_runs >= PART_RUNS:
+                self._open_part(self._part + 1, CURVES_SCHEMA.empty_table(), runs=0)
+            chosen = list(self._waiting)[: PART_RUNS - self._part_runs]
+            curves = [self._waiting[run_id] for run_id in chosen]
+            self._open_part(self._part, pa.concat_tables([self._part_curves, *curves]), self._part_runs + len(chosen))
+            self._objects.replace(_part_key(self._part), parquet(self._part_curves))
+            self._in_parts.update(chosen)
+            for run_id in chosen:
+                del self._waiting[run_id]
+
+    def _open_part(self, number: int, curves: pa.Table, runs: int) -> None:
+        self._part, self._part_curves, self._part_runs = number, curves.combine_chunks(), runs
+
+    def _read_parts(self) -> None:
+        """Note which runs have their curve in a part; a part that cannot be read is removed and made again."""
+        numbers = sorted(int(name.removeprefix("part-").removesuffix(".parquet")) for name in self._part_names())
+        for number in numbers:
+            last = number == numbers[-1]
+            table = _read(self._objects, _part_key(number), None if last else ["run_id"])
+            if table is None:
                 continue
-            except ObjectMissing:
-                continue
-            found.update(table.column("run_id").unique().to_pylist())
-        return found
+            runs = set(table["run_id"].unique().to_pylist())
+            self._in_parts |= runs
+            self._part = number + 1
+            if last and table.schema.equals(CURVES_SCHEMA):
+                self._open_part(number, table.cast(CURVES_SCHEMA), len(runs))
+
+    def _part_names(self) -> list[str]:
+        return [name for name in self._objects.names(CURVES_FOLDER) if name.endswith(".parquet")]
 
 
-def _runs_table(rows: Iterable[Mapping[str, Any]]) -> pa.Table:
+def read_runs(objects: Objects) -> pa.Table | None:
+    """The table `runs` as it was written last, None where there is none under this very schema."""
+    table = _read(objects, RUNS_KEY)
+    if table is None or not table.schema.equals(RUNS_SCHEMA):
+        return None
+    written_as = (table.schema.metadata or {}).get(b"isoflop_schema")
+    return table.cast(RUNS_SCHEMA) if written_as == str(SCHEMA_VERSION).encode() else None
+
+
+def runs_table(rows: Iterable[Mapping[str, Any]]) -> pa.Table:
+    """Rows, each with a value for every column, as a table."""
     rows = list(rows)
-    columns = {name: [row[name] for row in rows] for name in RUNS_SCHEMA.names}
-    return pa.table(columns, schema=RUNS_SCHEMA)
+    return pa.table({name: [row[name] for row in rows] for name in RUNS_SCHEMA.names}, schema=RUNS_SCHEMA)
 
 
-def _parquet(table: pa.Table) -> bytes:
+def parquet(table: pa.Table) -> bytes:
+    """A table as one Parquet file."""
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="zstd")
     return buffer.getvalue()
 
 
-def _part_number(name: str) -> int:
-    with contextlib.suppress(ValueError):
-        return int(name.removeprefix("part-").removesuffix(".parquet"))
-    return -1
+def _read(objects: Objects, key: str, columns: list[str] | None = None) -> pa.Table | None:
+    """One file of a table; where it cannot be read it is removed, for it can be made again."""
+    try:
+        return pq.ParquetFile(pa.BufferReader(objects.read(key))).read(columns)
+    except ObjectMissing:
+        return None
+    except (pa.ArrowException, OSError):
+        objects.delete(key)
+        return None
+
+
+def _part_key(number: int) -> str:
+    return f"{CURVES_FOLDER}/part-{number:06d}.parquet"

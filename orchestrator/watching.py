@@ -1,0 +1,105 @@
+"""Which attempts have really started, and which make no step any more, read from the progress that they write.
+
+Time is this process' own monotonic clock: what counts is how long a step number stands still for the driver that looks
+at it, not what a worker's clock says.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from orchestrator.execution.task import Task
+from orchestrator.store import Document, Store
+
+LOOK_SECONDS = 2.0
+"""How often the list of attempts under way is read (chosen)."""
+
+LEAST_SECONDS = 120.0
+"""No attempt is stuck before it made no step for so long (chosen)."""
+
+START_SECONDS = 600.0
+"""Longest time before the first step and after the last: imports, compilation, evaluation (chosen)."""
+
+USUAL_STEPS = 5.0
+"""A step that takes this many times the run's own average is stuck."""
+
+
+@dataclass
+class _Seen:
+    step: int | None
+    since: float
+    next_read: float
+
+
+class Watch:
+    """Watches attempts through the store."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        least: float = LEAST_SECONDS,
+        start: float = START_SECONDS,
+        look: float = LOOK_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Watch a store; the seconds are there for tests."""
+        self._store = store
+        self._least = least
+        self._start = start
+        self._look = look
+        self._clock = clock
+        self._next_look = 0.0
+        self._seen: dict[str, _Seen] = {}
+
+    def look(self, tasks: Mapping[str, Task]) -> tuple[list[str], list[str]]:
+        """Look at runs that were handed to a launcher, where it is time to.
+
+        Args:
+            tasks: Those whose outcome is awaited, by run.
+
+        Returns:
+            Runs seen to be under way for the first time, and runs that are stuck.
+        """
+        now = self._clock()
+        if now < self._next_look:
+            return [], []
+        self._next_look = now + self._look
+        under_way = self._store.under_way().intersection(tasks)
+        started = sorted(under_way - self._seen.keys())
+        for run_id in started:
+            self._seen[run_id] = _Seen(step=None, since=now, next_read=now)
+        for run_id in self._seen.keys() - under_way:
+            del self._seen[run_id]
+        return started, sorted(run_id for run_id in under_way if self._is_stuck(tasks[run_id], now))
+
+    def forget(self, run_id: str) -> None:
+        """A run's attempt has ended."""
+        self._seen.pop(run_id, None)
+
+    def _is_stuck(self, task: Task, now: float) -> bool:
+        """Whether a run made no step for too long; its progress is read only as often as that needs."""
+        seen = self._seen[task.run_id]
+        if now < seen.next_read:
+            return False
+        progress = self._store.progress(task.run_id)
+        if progress is None or (progress["step"] is None and task.spec.get("trainer")):
+            return False  # a trainer of the user's own need not report
+        limit = self._limit(progress)
+        seen.next_read = now + limit / 4
+        if progress["step"] != seen.step:
+            seen.step, seen.since = progress["step"], now
+        if now - seen.since <= limit:
+            return False
+        seen.since = now  # so that it is said once, not at every look
+        return True
+
+    def _limit(self, progress: Document) -> float:
+        """Seconds without a step after which an attempt is stuck."""
+        step, first = progress["step"], progress["first"]
+        if step is None or step == first or step == progress["steps"]:
+            return max(self._start, float(progress["seconds"]) if step is not None else 0.0)
+        usual: float = progress["seconds"] / (step - first)
+        return max(self._least, USUAL_STEPS * usual)
