@@ -22,6 +22,7 @@ _PUBLIC = {
     "SourceError": "analysis.errors",
     "Squares": "analysis.fitting.objective",
     "allocate": "analysis.laws.allocation",
+    "backtest": "analysis.heldout",
     "certify": "analysis.parametric",
     "drop_highest": "analysis.reading",
     "fit_all": "analysis.combined",

@@ -1,0 +1,330 @@
+"""Held-out truth: laws fitted on small budgets, scored on larger ones, with the coverage of their own intervals.
+
+Each of the four largest budgets is predicted from all smaller ones. Forms are chosen on the inner folds (all targets
+but the largest budget) and scored on the outer one (the largest), so that the score of the chosen form is no part of
+the choice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from analysis import notation
+from analysis.documents import jsonable
+from analysis.errors import FitError, LawError
+from analysis.fitting.optimum import Optimum
+from analysis.isoflop import fit_isoflop
+from analysis.minima import CurveMinimum
+from analysis.points import average_replicates, with_budgets
+from analysis.results import FitWarning, Interval
+from analysis.table import Array, Runs
+from analysis.trend import t_quantile
+
+if TYPE_CHECKING:
+    from analysis.fitting.objective import Objective
+    from analysis.fitting.solve import Engine
+    from analysis.parametric import FormFit
+
+FORMS = ("additive", "equal-exponents", "gamma", "kaplan-joint")
+"""Forms in N and D that are compared unless others are named."""
+
+LEAST_BUDGETS = 2
+"""Budgets that a law is fitted on at least; their successor is the first target."""
+
+MOST_TARGETS = 4
+"""Largest budgets that are predicted, each from all below it (chosen: three to choose a form on, one to score it)."""
+
+_PARTS = 6
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoldScore:
+    """One method, fitted on the budgets below a target and scored there.
+
+    Attributes:
+        method: `isoflop`, or the name of a form.
+        fitted_on: Budgets of the fit.
+        target: Budget predicted.
+        points: Seed-averaged points scored; 0 for a method that predicts optima alone.
+        error: Mean of predicted minus observed loss over them, in nats.
+        rmse: Root mean square of it, in nats.
+        covered: Share of them within the method's own prediction intervals.
+        loss_error: Predicted minus observed loss of the target's optimum, in nats; None where the target has no
+            minimum.
+        params_ratio: Predicted over observed N*.
+        loss_covered: Whether L* and the observed minimum agree within both intervals; None where one of them is open.
+        params_covered: The same of N*.
+    """
+
+    method: str
+    fitted_on: tuple[float, ...]
+    target: float
+    points: int = 0
+    error: float | None = None
+    rmse: float | None = None
+    covered: float | None = None
+    loss_error: float | None = None
+    params_ratio: float | None = None
+    loss_covered: bool | None = None
+    params_covered: bool | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backtest:
+    """Scores of every fold.
+
+    Attributes:
+        folds: By target, then by method.
+        chosen: The form with the smallest error over the inner folds; the first form given where there is no inner
+            fold.
+        inner_rmse: Root mean square error of each form over the inner folds, in nats; empty where there is none.
+        outer: The chosen form's score at the largest budget.
+        level: Nominal level of the intervals whose coverage is counted.
+        budgets: How runs were grouped: `budget`, or a description of the grouping by FLOPs.
+        failures: For each (method, target) without a fit, why.
+        warnings: What the scores say against the fit of the whole table.
+    """
+
+    folds: tuple[FoldScore, ...]
+    chosen: str
+    inner_rmse: Mapping[str, float]
+    outer: FoldScore
+    level: float
+    budgets: str
+    failures: Mapping[tuple[str, float], str]
+    warnings: tuple[FitWarning, ...]
+
+    @property
+    def summary(self) -> str:
+        """The outer fold in one sentence."""
+        fold = self.outer
+        words = (
+            f"fitted on {len(fold.fitted_on)} smaller budgets, {self.chosen} was off by {fold.error or 0.0:+.3f} "
+            "nats at "
+            f"{notation.flops(fold.target)} FLOPs (rmse {fold.rmse or 0.0:.3f} over {fold.points} points)"
+        )
+        if fold.covered is not None:
+            words += f", {fold.covered:.0%} of them inside their {self.level:.0%} intervals"
+        if fold.params_ratio is not None:
+            words += f", N* off by a factor {fold.params_ratio:.2f}"
+        return words
+
+    def coverage(self, method: str) -> float | None:
+        """Share of all points of all folds within a method's own prediction intervals."""
+        scored = [f for f in self.folds if f.method == method and f.covered is not None]
+        total = sum(f.points for f in scored)
+        return sum((f.covered or 0.0) * f.points for f in scored) / total if total else None
+
+    def to_json(self) -> dict[str, Any]:
+        """The backtest as a JSON object."""
+        methods = dict.fromkeys(fold.method for fold in self.folds)
+        document: dict[str, Any] = jsonable(
+            {
+                "chosen": self.chosen,
+                "inner_rmse": self.inner_rmse,
+                "outer": asdict(self.outer),
+                "coverage": {method: self.coverage(method) for method in methods},
+                "level": self.level,
+                "budgets": self.budgets,
+                "folds": [asdict(fold) for fold in self.folds],
+                "failures": [{"method": m, "target": t, "reason": why} for (m, t), why in self.failures.items()],
+                "warnings": [{"code": w.code, "message": w.message} for w in self.warnings],
+                "summary": self.summary,
+            }
+        )
+        return document
+
+
+def backtest(
+    runs: Runs,
+    *,
+    forms: Sequence[str] = FORMS,
+    objective: Objective | None = None,
+    level: float = 0.9,
+    seed: int = 0,
+    engine: Engine = "auto",
+) -> Backtest:
+    """Fit on small budgets, score on larger ones.
+
+    Args:
+        runs: Finished runs at three budgets or more; runs without budgets are cut into six parts of equal number by
+            FLOPs.
+        forms: Forms to compare, in N and D.
+        objective: What the forms minimise; None for Huber with delta from the noise.
+        level: Nominal level of the intervals whose coverage is counted.
+        seed: Seed of searches and resamples.
+        engine: Which solver fits the forms.
+
+    Raises:
+        FitError: Fewer than three budgets, or no form can be fitted to the smaller ones.
+    """
+    if not forms:
+        raise FitError(f"no forms to compare; expected at least one of {', '.join(FORMS)}. Name one.")
+    runs, grouping = _grouped(runs)
+    budgets = np.unique(runs.column("budget"))
+    if len(budgets) <= LEAST_BUDGETS:
+        raise FitError(
+            f"{runs.source or 'the table'} has {len(budgets)} budget{'s' if len(budgets) != 1 else ''}; a backtest "
+            "fits on two at "
+            "least and scores on a larger one. Add budgets."
+        )
+    minima = _minima(runs, level) if grouping == "budget" else {}
+    settings = _Settings(objective=objective, level=level, seed=seed, engine=engine)
+    first = max(LEAST_BUDGETS, len(budgets) - MOST_TARGETS)
+    compared = forms if len(budgets) - first > 1 else forms[:1]
+    folds: list[FoldScore] = []
+    failures: dict[tuple[str, float], str] = {}
+    for k in range(first, len(budgets)):
+        train, test = _at(runs, budgets[:k]), _at(runs, budgets[k : k + 1])
+        for method in (*(["isoflop"] if minima else []), *compared):
+            blank = FoldScore(method=method, fitted_on=tuple(budgets[:k].tolist()), target=float(budgets[k]))
+            try:
+                folds.append(_score(blank, train, test, minima.get(blank.target), settings))
+            except (FitError, LawError) as error:
+                failures[method, blank.target] = str(error)
+    inner = _inner_rmse([f for f in folds if f.target < budgets[-1]], forms, len(budgets) - first - 1)
+    outer = {f.method: f for f in folds if f.target == budgets[-1] and f.rmse is not None}
+    candidates = {form: inner[form] for form in forms if form in inner and form in outer}
+    chosen = min(candidates, key=lambda form: candidates[form]) if candidates else next(iter(outer), None)
+    if chosen is None:
+        raise FitError(f"no form can be fitted to the smaller budgets: {next(iter(failures.values()))}")
+    result = Backtest(
+        folds=tuple(folds), chosen=chosen, inner_rmse=inner, outer=outer[chosen], level=level, budgets=grouping,
+        failures=failures, warnings=(),
+    )  # fmt: skip
+    return replace(result, warnings=tuple(_warnings(result, forms)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Settings:
+    objective: Objective | None
+    level: float
+    seed: int
+    engine: Engine
+
+
+def _grouped(runs: Runs) -> tuple[Runs, str]:
+    """Runs with budgets: their own, tight groups of FLOPs, or else six parts of equal number."""
+    try:
+        grouped = with_budgets(runs)
+        return grouped, "budget"
+    except FitError:
+        flops = runs.column("flops")
+        parts = min(_PARTS, len(np.unique(flops)))
+        edges = np.quantile(flops, np.linspace(0, 1, parts + 1)[1:-1])
+        label = np.searchsorted(edges, flops, side="left")
+        top = np.array([flops[label == k].max() if (label == k).any() else 0.0 for k in range(parts)])
+        note = f"runs cut into {parts} parts of equal number by FLOPs"
+        return replace(runs, frame=runs.frame.assign(budget=top[label])), note
+
+
+def _at(runs: Runs, budgets: Array) -> Runs:
+    kept = runs.frame[runs.frame["budget"].isin(budgets)]
+    return replace(runs, frame=kept.reset_index(drop=True))
+
+
+def _minima(runs: Runs, level: float) -> dict[float, CurveMinimum]:
+    """Observed minima by budget, of those that lie inside."""
+    try:
+        return {m.budget: m for m in fit_isoflop(runs, level=level).minima if m.usable}
+    except FitError:
+        return {}
+
+
+def _score(blank: FoldScore, train: Runs, test: Runs, observed: CurveMinimum | None, settings: _Settings) -> FoldScore:
+    from analysis.parametric import fit_form
+
+    if blank.method == "isoflop":
+        return _with_optimum(blank, fit_isoflop(train, level=settings.level).optimum(blank.target), observed)
+    fit = fit_form(train, blank.method, settings.objective, seed=settings.seed, engine=settings.engine)
+    points = average_replicates(test).frame
+    N, D, loss, replicates = (points[c].to_numpy(np.float64) for c in ("params", "tokens", "loss", "replicates"))
+    error = fit.predict(N, D) - loss
+    half = _half_widths(fit, N, D, replicates, settings.level)
+    score = replace(
+        blank,
+        points=len(loss),
+        error=float(error.mean()),
+        rmse=float(np.sqrt((error**2).mean())),
+        covered=float((np.abs(error) <= half).mean()),
+    )
+    return _with_optimum(score, fit.optimum(blank.target, level=settings.level), observed)
+
+
+def _half_widths(fit: FormFit, N: Array, D: Array, replicates: Array, level: float) -> Array:
+    """Half-widths of prediction intervals of seed-averaged losses.
+
+    The law's own error by bootstrap, and in quadrature the runs' scatter: the `level` quantile of the residuals' sizes,
+    inflated by what the coefficients took out, since real residuals have heavier tails than a normal.
+    """
+    draws = fit.resamples.draws
+    named = {name: draws[:, [k]] for k, name in enumerate(fit.form.names)}
+    spread = np.asarray(fit.form.loss(named, {"params": N, "tokens": D})).std(axis=0, ddof=1)
+    degrees = max(len(fit.runs) - len(fit.form.names), 1)
+    scatter = np.quantile(np.abs(fit.residuals), level) * np.sqrt(len(fit.runs) / degrees)
+    scale = fit.predict(N, D) if fit.objective.space == "log" else np.ones_like(N)
+    return np.asarray(np.hypot(t_quantile(degrees, level) * spread, scale * scatter / np.sqrt(replicates)))
+
+
+def _with_optimum(score: FoldScore, predicted: Optimum, observed: CurveMinimum | None) -> FoldScore:
+    if observed is None or observed.params is None or observed.loss is None or predicted.loss is None:
+        return score
+    spans = predicted.intervals
+    loss_gap, log_gap = predicted.loss - observed.loss, np.log(predicted.params / observed.params)
+    return replace(
+        score,
+        loss_error=loss_gap,
+        params_ratio=predicted.params / observed.params,
+        loss_covered=_within(loss_gap, _half(spans["loss"]), _half(observed.loss_interval)),
+        params_covered=_within(log_gap, _log_half(spans["params"]), _log_half(observed.params_interval)),
+    )
+
+
+def _within(gap: float, first: float | None, second: float | None) -> bool | None:
+    """Whether a gap is within two half-widths in quadrature, None where one of them is open."""
+    return None if first is None or second is None else bool(abs(gap) <= np.hypot(first, second))
+
+
+def _half(interval: Interval | None) -> float | None:
+    if interval is None or interval.low is None or interval.high is None:
+        return None
+    return (interval.high - interval.low) / 2
+
+
+def _log_half(interval: Interval | None) -> float | None:
+    if interval is None or interval.low is None or interval.high is None:
+        return None
+    return float(np.log(interval.high / interval.low) / 2)
+
+
+def _inner_rmse(folds: Sequence[FoldScore], forms: Sequence[str], wanted: int) -> dict[str, float]:
+    """Error of each form that could be fitted in every inner fold."""
+    by_form = {form: [f.rmse for f in folds if f.method == form and f.rmse is not None] for form in forms}
+    return {form: float(np.sqrt(np.mean(np.square(r)))) for form, r in by_form.items() if wanted and len(r) == wanted}
+
+
+def _warnings(result: Backtest, forms: Sequence[str]) -> list[FitWarning]:
+    found = []
+    if not result.inner_rmse and len(forms) > 1:
+        message = (
+            f"three budgets leave no inner fold to choose a form on; {result.chosen} is scored because it was named "
+            "first. "
+            "Add a budget to compare forms."
+        )
+        found.append(FitWarning("few_budgets", message, 2.0))
+    covered, points = result.outer.covered, result.outer.points
+    if covered is not None and points:
+        slack = 2 * np.sqrt(result.level * (1 - result.level) / points)
+        if covered < result.level - slack:
+            message = (
+                f"{covered:.0%} of {points} points at the largest budget lie inside {result.level:.0%} intervals of "
+                f"{result.chosen} fitted "
+                "on smaller ones: it is surer of itself than it may be. Widen its intervals when extrapolating, or "
+                "try other forms."
+            )
+            found.append(FitWarning("undercoverage", message, 3.5))
+    return found
