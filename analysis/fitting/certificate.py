@@ -131,7 +131,7 @@ def _newton_measure(
     problem: Problem, theta: Array, delta: float, value: float
 ) -> tuple[float, float | None, float | None]:
     """Scaled gradient, relative Newton decrement, condition number (None for an indefinite Hessian)."""
-    now = curvature(build_model(problem), theta[None], problem.observed, problem.weights[None], delta, exact=True)
+    now = curvature(build_model(problem), theta[None], problem.tasks(delta), exact=True)
     free = _free(problem, theta, now.gradient[0])
     scale = 1 / np.sqrt(np.maximum(now.damping[0][free], np.finfo(np.float64).tiny))
     gradient = now.gradient[0][free] * scale

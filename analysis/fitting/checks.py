@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -180,8 +180,3 @@ def check_extrapolation(flops: float, largest: float) -> Iterator[FitWarning]:
             "holds all the way. Add a larger budget, and see the backtest.",
             3.0,
         )
-
-
-def named_runs(frame_ids: Mapping[int, str] | None, count: int) -> tuple[str, ...]:
-    """Names of runs for messages: their ids, else their row numbers."""
-    return tuple((frame_ids or {}).get(i, f"row {i}") for i in range(count))

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.fitting.problem import Problem
-from analysis.forms.jet import Jet, exp, log
+from analysis.forms.jet import Jet, log
 
 Array = NDArray[np.float64]
 
@@ -86,13 +86,7 @@ class JetModel:
     def _differentiate(self, theta: Array, *, second_order: bool) -> JetPredictions:
         problem = self._problem
         variables = Jet.variables(theta, second_order=second_order)
-        named = {}
-        for k, coefficient in enumerate(problem.form.coefficients):
-            natural = variables[k]
-            for j in np.flatnonzero(problem.shift[k]):
-                if j != k:
-                    natural = natural + variables[j] * problem.shift[k, j]
-            named[coefficient.name] = exp(natural) if coefficient.positive else natural
+        named = dict(zip(problem.form.names, problem.natural(variables), strict=True))
         loss = problem.form.loss(named, problem.columns)
         jet = log(loss) if problem.space == "log" else loss
         shape = (len(theta), len(problem.loss))

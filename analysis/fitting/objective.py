@@ -89,19 +89,19 @@ def objective_name(objective: Objective) -> str:
     return {Huber: "huber", LeastAbsolute: "lad", Squares: "squares"}[type(objective)]
 
 
-def objective_value(residuals: Array, weights: Array, delta: float) -> Array:
+def objective_value(residuals: Array, weights: Array, delta: Array | float) -> Array:
     """Sum over the last axis; delta = 0 means absolute values, delta = inf half squares.
 
     Args:
         residuals: Shape (..., n).
         weights: Shape (..., n) or (n,).
-        delta: Huber's delta.
+        delta: Huber's delta, a number or of shape (..., 1).
 
     Returns:
         Shape (...).
     """
     size = np.abs(residuals)
-    if delta == 0:
+    if np.ndim(delta) == 0 and delta == 0:
         return np.asarray((weights * size).sum(-1))
     inside = np.minimum(size, delta)
     return np.asarray((weights * inside * (size - 0.5 * inside)).sum(-1))

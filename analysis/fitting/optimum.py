@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from analysis.errors import LawError
 from analysis.fitting.shapes import SIX_N, ShapeRule
 from analysis.forms.form import Form
-from analysis.results import Interval
+from analysis.results import FitWarning, Interval
 
 Array = NDArray[np.float64]
 
@@ -32,6 +32,7 @@ class Optimum:
         intervals: For `params`, `tokens` and `loss`, where known.
         shape_rule: What phi(N) was assumed.
         extrapolation: C over the largest FLOPs that were fitted; None for a law without runs.
+        warnings: What weakens it.
     """
 
     flops: float
@@ -41,6 +42,7 @@ class Optimum:
     intervals: Mapping[str, Interval]
     shape_rule: str
     extrapolation: float | None = None
+    warnings: tuple[FitWarning, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for one JSON document."""
@@ -56,6 +58,7 @@ class Optimum:
             "intervals": intervals,
             "shape_rule": self.shape_rule,
             "extrapolation": self.extrapolation,
+            "warnings": [{"code": w.code, "message": w.message} for w in self.warnings],
         }
 
 

@@ -7,7 +7,7 @@ alpha themselves are correlated beyond .99.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 
 from analysis.errors import FitError
 from analysis.fitting.objective import Space
-from analysis.forms.form import EXPONENT_RANGE, Coefficient, Form
+from analysis.fitting.tasks import Tasks
+from analysis.forms.form import EXPONENT_RANGE, Chart, Coefficient, Form
+from analysis.forms.jet import Quantity, exp
 
 Array = NDArray[np.float64]
 
@@ -42,6 +44,7 @@ class Problem:
         shift: Matrix S, shape (P, P): natural coordinates (logs for positive coefficients) = S @ theta.
         low: Lower limits of theta, shape (P,); a fixed coefficient has low = high.
         high: Upper limits, shape (P,).
+        chart: Search coordinates of the form's own; `shift` is then not used.
     """
 
     form: Form
@@ -52,6 +55,7 @@ class Problem:
     shift: Array
     low: Array
     high: Array
+    chart: Chart | None = None
 
     @property
     def observed(self) -> Array:
@@ -62,6 +66,19 @@ class Problem:
     def positive(self) -> NDArray[np.bool_]:
         """Which coefficients are searched as logarithms, shape (P,)."""
         return np.array([coefficient.positive for coefficient in self.form.coefficients])
+
+    def natural(self, theta: Sequence[Quantity]) -> Sequence[Quantity]:
+        """Coefficients of P coordinates, in order; over floats, arrays and jets."""
+        if self.chart is not None:
+            return self.chart.coefficients(theta)
+        rows = []
+        for k, coefficient in enumerate(self.form.coefficients):
+            value = theta[k]
+            for j in np.flatnonzero(self.shift[k]).tolist():
+                if j != k:
+                    value = value + theta[j] * self.shift[k, j]
+            rows.append(exp(value) if coefficient.positive else value)
+        return rows
 
     @property
     def fixed(self) -> NDArray[np.bool_]:
@@ -75,15 +92,27 @@ class Problem:
 
     def coefficients(self, theta: Array) -> Array:
         """Coefficients of coordinates theta, shape (..., P)."""
-        natural = theta @ self.shift.T
-        return np.where(self.positive, np.exp(np.where(self.positive, natural, 0.0)), natural)
+        with np.errstate(all="ignore"):
+            return np.stack(self.natural(list(np.moveaxis(theta, -1, 0))), axis=-1)
 
     def coordinates(self, coefficients: Array) -> Array:
         """Coordinates of coefficients, shape (..., P), moved inside the limits."""
+        if self.chart is not None:
+            return np.stack(self.chart.coordinates(list(np.moveaxis(coefficients, -1, 0))), axis=-1)
         tiny = np.finfo(np.float64).tiny
         positive = np.where(self.positive, coefficients, 1.0)
         natural = np.where(self.positive, np.log(np.maximum(positive, tiny)), coefficients)
         return np.clip(np.linalg.solve(self.shift, natural[..., None])[..., 0], self.low, self.high)
+
+    def tasks(self, delta: float, weights: Array | None = None) -> Tasks:
+        """What the solver minimises; weights of shape (R, n) make it a task per row.
+
+        Args:
+            delta: Huber's delta, inf for squares.
+            weights: None for the problem's own.
+        """
+        own = self.weights[None] if weights is None else weights
+        return Tasks(self.observed[None], own, np.array([[delta]]), self.low[None], self.high[None])
 
     def at_limits(self, theta: Array) -> tuple[str, ...]:
         """Names of the coefficients that are free and lie at a limit."""
@@ -125,6 +154,7 @@ def state_problem(
         if coefficient.exponent is not None and coefficient.column is not None and limit is None:
             shift[k, form.names.index(coefficient.exponent)] = np.log(columns[coefficient.column]).mean()
     return Problem(
+        chart=form.chart(columns) if form.chart is not None and not limits else None,
         form=form,
         columns=columns,
         loss=loss,

@@ -11,49 +11,57 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.forms.jet import Quantity, exp, log
 from analysis.table import Runs
 
 Array = NDArray[np.float64]
 
 SIX_N_TOLERANCE = 1e-3
-"""Largest relative departure from 6 N at which the closed form is used (chosen: what rounding to steps does)."""
+"""Largest relative departure from 6 N at which the closed form serves (chosen: what rounding to steps does)."""
+
+DECAYS = np.geomspace(0.05, 1.5, 60)
+"""Powers of N that the share beyond 6 N is tried with: attention and head fall between N^-1/3 and N^-2/3."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ShapeRule:
-    """FLOPs per token against size.
+    """FLOPs per token: phi(N) = 6 N (limit + share (N / size)^-decay).
 
     Attributes:
-        sizes: Sizes N that were run, increasing, shape (k,); empty under 6 N.
-        ratios: FLOPs per token over 6 N at those sizes, shape (k,).
-        decay: Beyond the sizes, ratio - 1 falls as N^-decay; 0 holds the last ratio.
-        description: What is assumed, and where it is an extrapolation.
+        limit: phi / 6 N for very large N.
+        share: What is added to it at `size`.
+        size: A size N within the runs.
+        decay: How fast the addition falls.
+        description: What is assumed, how well the runs follow it, and where it is an extrapolation.
     """
 
-    sizes: tuple[float, ...] = ()
-    ratios: tuple[float, ...] = ()
+    limit: float = 1.0
+    share: float = 0.0
+    size: float = 1.0
     decay: float = 0.0
     description: str = "6 N FLOPs per token"
 
     @property
     def is_six_n(self) -> bool:
         """Whether phi(N) = 6 N."""
-        return not self.sizes
+        return self.limit == 1 and self.share == 0
 
-    def flops_per_token(self, params: Array) -> Array:
-        """phi(N), same shape as params."""
-        return 6 * params * self.ratio(params)
+    def ratio(self, params: Quantity) -> Quantity:
+        """phi(N) / 6 N."""
+        return self.limit + self.share * (params / self.size) ** -self.decay
 
-    def ratio(self, params: Array) -> Array:
-        """phi(N) / 6 N: interpolated in log N between the sizes; beyond them as `description` says."""
-        params = np.asarray(params, dtype=np.float64)
-        if self.is_six_n:
-            return np.ones_like(params)
-        x, grid = np.log(params), np.log(self.sizes)
-        inside = np.exp(np.interp(x, grid, np.log(self.ratios)))
-        above = 1 + (self.ratios[-1] - 1) * np.exp(-self.decay * np.maximum(x - grid[-1], 0.0))
-        below = 1 + (self.ratios[0] - 1) * np.exp(self.decay * np.maximum(grid[0] - x, 0.0))
-        return np.where(x > grid[-1], above, np.where(x < grid[0], below, inside))
+    def flops_per_token(self, params: Quantity) -> Quantity:
+        """phi(N)."""
+        return 6.0 * params * self.ratio(params)
+
+    def log_flops_per_token(self, log_params: Quantity) -> Quantity:
+        """Ln phi at ln N."""
+        return np.log(6.0) + log_params + log(self.ratio(exp(log_params)))
+
+    def elasticity(self, log_params: Quantity) -> Quantity:
+        """D ln phi / d ln N, 1 under 6 N."""
+        ratio = self.ratio(exp(log_params))
+        return 1.0 - self.decay * (ratio - self.limit) / ratio
 
 
 SIX_N = ShapeRule()
@@ -71,20 +79,38 @@ def shape_rule(runs: Runs) -> ShapeRule:
         return SIX_N
     by_size = ratio.groupby(frame["params"].astype(float)).median().sort_index()
     sizes, ratios = by_size.index.to_numpy(dtype=float), by_size.to_numpy(dtype=float)
-    decay = _decay(sizes, ratios)
-    largest = f"{sizes[-1]:.3g} parameters"
-    beyond = (
-        f"beyond {largest} the share above 6 N is assumed to fall as N^-{decay:.2f}, as it does over the runs"
-        if decay > 0
-        else f"beyond {largest} {ratios[-1]:.3f} x 6 N is assumed"
+    if len(sizes) < 3:
+        return _constant(sizes, ratios)
+    return min((_decaying(sizes, ratios, free=free) for free in (False, True)), key=lambda fit: fit[0])[1]
+
+
+def _constant(sizes: Array, ratios: Array) -> ShapeRule:
+    level = float(np.exp(np.log(ratios).mean()))
+    description = (
+        f"{level:.3f} x 6 N FLOPs per token, as at the {len(sizes)} sizes that were run, assumed at all others"
     )
-    description = f"FLOPs per token of the runs' own shapes, {ratios[0]:.3f} to {ratios[-1]:.3f} x 6 N; {beyond}"
-    return ShapeRule(sizes=tuple(sizes), ratios=tuple(ratios), decay=decay, description=description)
+    return ShapeRule(limit=level, description=description)
 
 
-def _decay(sizes: Array, ratios: Array) -> float:
-    """Slope of ln(ratio - 1) against ln N; 0 where the share is not positive everywhere or does not fall."""
-    if len(sizes) < 3 or (ratios <= 1).any():
-        return 0.0
-    slope = float(np.polyfit(np.log(sizes), np.log(ratios - 1), 1)[0])
-    return float(np.clip(-slope, 0.0, 1.0))
+def _decaying(sizes: Array, ratios: Array, *, free: bool) -> tuple[float, ShapeRule]:
+    """Best rule with limit 1 or a free one, and its worst misfit; doubled for a free one, which must earn its place."""
+    middle = float(np.exp(np.log(sizes).mean()))
+    best = (np.inf, 1.0, 0.0, 0.0)
+    for decay in DECAYS:
+        term = (sizes / middle) ** -decay
+        if free:
+            matrix = np.stack([np.ones_like(term), term], axis=1) / ratios[:, None]
+            limit, share = np.linalg.lstsq(matrix, np.ones_like(term), rcond=None)[0]
+        else:
+            limit, share = 1.0, float(((ratios - 1) * term / ratios**2).sum() / (term**2 / ratios**2).sum())
+        misfit = float(np.abs((limit + share * term) / ratios - 1).max())
+        if misfit < best[0] and limit > 0:
+            best = (misfit, float(limit), float(share), float(decay))
+    misfit, limit, share, decay = best
+    description = (
+        f"FLOPs per token of the runs' own shapes, {ratios[0]:.3f} to {ratios[-1]:.3f} x 6 N, followed within "
+        f"{100 * misfit:.1f} %; beyond {sizes[-1]:.3g} parameters assumed to approach {limit:.3f} x 6 N as "
+        f"N^-{decay:.2f}"
+    )
+    rule = ShapeRule(limit=limit, share=share, size=middle, decay=decay, description=description)
+    return (2 * misfit if free else misfit), rule

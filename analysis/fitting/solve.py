@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.errors import FitError
-from analysis.fitting.model import AdditiveModel, Model, build_model
+from analysis.fitting.model import AdditiveModel, build_model
 from analysis.fitting.newton import MAX_STEPS, REWEIGHTED_STEPS, Solutions, minimise
 from analysis.fitting.objective import LAD_DELTAS, objective_value
 from analysis.fitting.problem import Problem
@@ -131,25 +131,17 @@ def _compiled(problem: Problem, starts: Array, weights: Array, deltas: tuple[flo
 
 
 def _numpy(problem: Problem, starts: Array, weights: Array, deltas: tuple[float, ...]) -> Solutions:
-    model, observed = build_model(problem), problem.observed
-    weights = np.broadcast_to(weights, (len(starts), len(observed)))
-    chunk = CHUNK if problem.form.name == "additive" else CHUNK // 8
+    model = build_model(problem)
+    chunk = CHUNK if isinstance(model, AdditiveModel) else CHUNK // 8
     parts = []
     for first in range(0, len(starts), chunk):
-        part = slice(first, first + chunk)
-        parts.append(_through(model, observed, starts[part], weights[part], deltas, problem))
+        rows = np.arange(first, min(first + chunk, len(starts)))
+        ends = Solutions(starts[rows], np.empty(len(rows)), np.empty(len(rows), dtype=bool))
+        for delta in deltas:
+            ends = minimise(model, ends.theta, problem.tasks(delta, weights).take(rows))
+        parts.append(ends)
     return Solutions(
         np.concatenate([part.theta for part in parts]),
         np.concatenate([part.value for part in parts]),
         np.concatenate([part.converged for part in parts]),
     )
-
-
-def _through(
-    model: Model, observed: Array, theta: Array, weights: Array, deltas: tuple[float, ...], problem: Problem
-) -> Solutions:
-    """Pass through several deltas, each from the end of the one before."""
-    ends = Solutions(theta, np.full(len(theta), np.inf), np.zeros(len(theta), dtype=bool))
-    for delta in deltas:
-        ends = minimise(model, observed, ends.theta, weights, delta, problem.low, problem.high)
-    return ends

@@ -6,11 +6,12 @@ import difflib
 
 from analysis.errors import LawError
 from analysis.forms.additive import ADDITIVE
+from analysis.forms.farseer import FARSEER
 from analysis.forms.form import Coefficient, Form
 from analysis.forms.joint import EQUAL_EXPONENTS, GAMMA, KAPLAN_JOINT, ROSENFELD
 from analysis.forms.repeated import REPEATED_DATA
 from analysis.forms.single import SINGLE
-from analysis.forms.special import FARSEER, GRANULARITY, OVER_TRAINING, PRECISION
+from analysis.forms.special import GRANULARITY, OVER_TRAINING, PRECISION
 
 __all__ = ["FORMS", "Coefficient", "Form", "find_form"]
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,6 +56,16 @@ Starts = Callable[[Mapping[str, Array], Array, np.random.Generator], Array]
 """(columns, loss, generator) -> starting coefficients, shape (S, P), in the order of `Form.coefficients`."""
 
 
+class Chart(Protocol):
+    """Search coordinates of a form whose coefficients themselves are too entangled to search in."""
+
+    def coefficients(self, theta: Sequence[Quantity]) -> Sequence[Quantity]:
+        """Coefficients, in order, of coordinates; over floats, arrays and jets."""
+
+    def coordinates(self, coefficients: Sequence[Array]) -> Sequence[Array]:
+        """Coordinates of coefficients."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Form:
     """A functional form with free coefficients.
@@ -69,6 +79,8 @@ class Form:
         starts: Where the search starts.
         source: Paper.
         note: What a user must know before believing a fit of it.
+        chart: Search coordinates for given columns; None for logarithms of positive coefficients with centred
+            prefactors.
     """
 
     name: str
@@ -79,6 +91,7 @@ class Form:
     starts: Starts
     source: str
     note: str = ""
+    chart: Callable[[Mapping[str, Array]], Chart] | None = None
 
     @property
     def names(self) -> tuple[str, ...]:

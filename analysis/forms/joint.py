@@ -1,6 +1,4 @@
-"""Relatives of the additive law in N and D: one exponent, a power around the sum, Kaplan's, and Rosenfeld's with a
-start.
-"""
+"""Relatives of the additive law in N and D: one exponent, a power around the sum, Kaplan's and Rosenfeld's."""
 
 from __future__ import annotations
 
@@ -36,7 +34,7 @@ EQUAL_EXPONENTS = Form(
     columns=("params", "tokens"),
     formula=_equal_loss,
     starts=_equal_starts,
-    source="The additive law with alpha = beta, as Muennighoff et al. 2023 (arXiv:2305.16264) and Gadre et al. 2024 assume",
+    source="The additive law with alpha = beta, as in Muennighoff et al. 2023, arXiv:2305.16264",
     note="Makes N* and D* grow alike, a = b = 1/2, by assumption.",
 )
 
@@ -63,7 +61,7 @@ GAMMA = Form(
     columns=("params", "tokens"),
     formula=_gamma_loss,
     starts=_gamma_starts,
-    source="A generalisation that holds the additive law (gamma = 1) and Kaplan's (E = 0, beta = 1, alpha gamma = alpha_N)",
+    source="Holds the additive law (gamma = 1) and Kaplan's (E = 0, beta = 1) as special cases",
     note="Six coefficients: wants two decades of compute, or the exponents trade against gamma.",
 )
 

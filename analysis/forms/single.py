@@ -23,9 +23,7 @@ def _prefactor(column: str) -> Coefficient:
 
 
 def power_starts(x: Array, loss: Array) -> Array:
-    """Best A and E for each exponent of a grid, by least squares on relative residuals; shape (S, 3) of (A, E,
-    alpha).
-    """
+    """Best A and E for each exponent of a grid by least squares on relative residuals: (A, E, alpha), shape (S, 3)."""
     rows = []
     centre = np.exp(np.log(x).mean())
     for alpha in GRID:

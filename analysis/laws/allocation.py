@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from analysis.errors import LawError
 from analysis.fitting.bootstrap import percentile_interval
 from analysis.fitting.shapes import SIX_N
+from analysis.formfit import FormFit, interval_json
 from analysis.laws.law import Law
 from analysis.laws.models import KNOWN_MODELS, PEAK_FLOPS_PER_SECOND, KnownModel
 from analysis.laws.published import law as published_law
 from analysis.laws.repetition import limit_data
 from analysis.laws.surface import Surface
-from analysis.parametric import FormFit, interval_json
 from analysis.results import FitWarning, Interval
 
 Array = NDArray[np.float64]

@@ -95,7 +95,8 @@ class Surface:
         def total(x: Array) -> Array:
             params = np.exp(x)
             per_token = self.shapes.flops_per_token(params)
-            return np.log(per_token * self.tokens_to_reach(params, loss[:, None]) + per_token / 3 * inference_tokens)
+            training = per_token * self.tokens_to_reach(params, loss[:, None])
+            return np.asarray(np.log(training + per_token / 3 * inference_tokens))
 
         params = np.exp(lowest_point(total, len(loss), np.log(1e3), np.log(1e16)))
         return params, self.tokens_to_reach(params[:, None], loss[:, None])[:, 0]
