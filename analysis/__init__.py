@@ -24,6 +24,7 @@ _PUBLIC = {
     "allocate": "analysis.laws.allocation",
     "backtest": "analysis.heldout",
     "certify": "analysis.parametric",
+    "compare": "analysis.comparison",
     "drop_highest": "analysis.reading",
     "fit_all": "analysis.combined",
     "fit_envelope": "analysis.envelope",

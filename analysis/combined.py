@@ -21,7 +21,7 @@ from analysis.table import Runs
 
 if TYPE_CHECKING:
     from analysis.fitting.objective import Objective
-    from analysis.parametric import FormFit
+    from analysis.formfit import FormFit
 
 _T = TypeVar("_T")
 

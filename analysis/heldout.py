@@ -27,7 +27,7 @@ from analysis.trend import t_quantile
 if TYPE_CHECKING:
     from analysis.fitting.objective import Objective
     from analysis.fitting.solve import Engine
-    from analysis.parametric import FormFit
+    from analysis.formfit import FormFit
 
 FORMS = ("additive", "equal-exponents", "gamma", "kaplan-joint")
 """Forms in N and D that are compared unless others are named."""
@@ -130,7 +130,7 @@ class Backtest:
                 "coverage": {method: self.coverage(method) for method in methods},
                 "level": self.level,
                 "budgets": self.budgets,
-                "folds": [asdict(fold) for fold in self.folds],
+                "scores": [asdict(fold) for fold in self.folds],
                 "failures": [{"method": m, "target": t, "reason": why} for (m, t), why in self.failures.items()],
                 "warnings": [{"code": w.code, "message": w.message} for w in self.warnings],
                 "summary": self.summary,

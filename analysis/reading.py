@@ -88,7 +88,7 @@ def read_runs(
         derived={**derived, **more},
         dropped=dropped,
         params_convention=count or single_value(frame, "params_convention"),
-        flops_rule="6nd" if set(more) & {"params", "tokens", "flops"} else single_value(frame, "flops_rule"),
+        flops_rule=_flops_rule(frame, derived=bool(set(more) & {"params", "tokens", "flops"})),
         source=name,
     )
 
@@ -207,6 +207,14 @@ def _derived(frame: pd.DataFrame, name: str, own_columns: str) -> tuple[pd.DataF
     elif "flops" in missing:
         frame, derived["flops"] = frame.assign(flops=6 * frame["params"] * frame["tokens"]), "6 params tokens"
     return frame, derived
+
+
+def _flops_rule(frame: pd.DataFrame, *, derived: bool) -> str | None:
+    """How FLOPs are counted: `6nd` where one of N, D, C was derived, else as stated, else `6nd` where that holds."""
+    stated = None if derived else single_value(frame, "flops_rule")
+    if stated is None and np.allclose(frame["flops"], 6 * frame["params"] * frame["tokens"], rtol=1e-6, atol=0):
+        return "6nd"
+    return stated
 
 
 def _without_copies(frame: pd.DataFrame, name: str, *, refuse: bool) -> tuple[pd.DataFrame, tuple[Dropped, ...]]:
