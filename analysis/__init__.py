@@ -25,6 +25,7 @@ _PUBLIC = {
     "backtest": "analysis.heldout",
     "certify": "analysis.parametric",
     "compare": "analysis.comparison",
+    "diagnose": "analysis.diagnostics",
     "drop_highest": "analysis.reading",
     "fit_all": "analysis.combined",
     "fit_envelope": "analysis.envelope",

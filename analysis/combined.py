@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from analysis import notation
+from analysis.diagnostics import check_runs
 from analysis.documents import jsonable, ranked
 from analysis.envelope import EnvelopeFit, fit_envelope
 from analysis.errors import FitError, LawError
@@ -105,7 +106,10 @@ def fit_all(
         raise FitError("no approach has a result. " + " ".join(f"{name}: {why}" for name, why in failures.items()))
     own = [warning for fit in present.values() for warning in fit.warnings]
     missing = [FitWarning("no_result", f"{name}: {why}", 4.0) for name, why in failures.items()]
-    found = dict.fromkeys([*own, *missing, *compare_approaches(present, 10 * float(runs.column("flops").max()))])
+    checked = check_runs(runs, isoflop=isoflop, parametric=parametric, curves=curves)
+    found = dict.fromkeys(
+        [*own, *missing, *checked, *compare_approaches(present, 10 * float(runs.column("flops").max()))]
+    )
     return AllFits(
         envelope=envelope, isoflop=isoflop, parametric=parametric, failures=failures, warnings=tuple(ranked(found))
     )

@@ -7,7 +7,7 @@ after decay is not the loss of the same run before it: mixing these bends a law 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Literal
+from typing import Literal, get_args
 
 import pandas as pd
 
@@ -58,15 +58,30 @@ def refuse_mixtures(frame: pd.DataFrame, *, kinds: Iterable[MixKind]) -> None:
     Raises:
         ConventionError: With the counts of each value.
     """
-    for column in (column for kind in kinds for column in _COLUMNS[kind] if column in frame):
-        counts = frame[column].astype(object).where(frame[column].notna(), "not stated").value_counts()
-        if len(counts) > 1:
-            problem, advice = _SENTENCES[column]
-            listed = ", ".join(f"{_value(value)}: {n}" for value, n in counts.items())
-            ways = "two" if len(counts) == 2 else str(len(counts))
-            raise ConventionError(
-                f"these runs {problem.format(ways=ways)} ({listed}). {advice.format(first=_value(counts.index[0]))}"
-            )
+    for column in (column for kind in kinds for column in _COLUMNS[kind]):
+        if (counts := _counts(frame, column)) is not None:
+            advice = _SENTENCES[column][1].format(first=_value(counts.index[0]))
+            raise ConventionError(f"these runs {_difference(column, counts)}. {advice}")
+
+
+def mixtures(frame: pd.DataFrame) -> list[str]:
+    """How the runs differ, in words; empty where every convention is shared."""
+    columns = [column for kind in get_args(MixKind) for column in _COLUMNS[kind]]
+    return [_difference(column, counts) for column in columns if (counts := _counts(frame, column)) is not None]
+
+
+def _counts(frame: pd.DataFrame, column: str) -> pd.Series | None:
+    """Runs by value, most frequent first; None where all agree or the source does not say."""
+    if column not in frame:
+        return None
+    counts = frame[column].astype(object).where(frame[column].notna(), "not stated").value_counts()
+    return counts if len(counts) > 1 else None
+
+
+def _difference(column: str, counts: pd.Series) -> str:
+    listed = ", ".join(f"{_value(value)}: {n}" for value, n in counts.items())
+    ways = "two" if len(counts) == 2 else str(len(counts))
+    return f"{_SENTENCES[column][0].format(ways=ways)} ({listed})"
 
 
 def recount(frame: pd.DataFrame, convention: str) -> tuple[pd.DataFrame, dict[str, str]]:
