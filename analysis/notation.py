@@ -47,7 +47,7 @@ def number(value: float | None) -> str:
 def percent(share: float, *, signed: bool = False) -> str:
     """A share as a percentage, one digit below 10 %: 4.2 %, 31 %; with `signed`, +4.2 %."""
     value = 100 * share
-    return f"{value:{'+' if signed else ''}.{1 if abs(value) < 9.95 else 0}f} %"
+    return f"{value:{'+' if signed else ''}.{1 if abs(value) < 9.95 and value else 0}f} %"
 
 
 def interval(span: Interval | None, write: Callable[[float], str]) -> str:

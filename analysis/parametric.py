@@ -97,7 +97,7 @@ def fit_form(
         certificate=certificate,
         runs=kept,
         dropped=kept.dropped,
-        warnings=check_fit(problem, found.theta, delta, certificate, run_names(kept)),
+        warnings=check_fit(problem, found.theta, delta, certificate, run_names(kept), engine=engine),
         shapes=shape_rule(kept),
         problem=problem,
         theta=found.theta,

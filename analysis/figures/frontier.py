@@ -47,7 +47,9 @@ def frontier_figure(
         if fitted_to is not None and fitted_to < max(flops):
             axes.axvspan(fitted_to, axes.get_xlim()[1], color=COLOURS["rule"], alpha=0.35, lw=0, zorder=0)
             note: dict[str, Any] = {"fontsize": 7.5, "color": COLOURS["muted"], "textcoords": "offset points"}
-            axes.annotate("extrapolation", (fitted_to, 0.02), xytext=(4, 0), xycoords=("data", "axes fraction"), **note)
+            axes.annotate(
+                "extrapolation", (fitted_to, 1.0), xytext=(4, -10), xycoords=("data", "axes fraction"), **note
+            )
         axes.set(xlabel="training compute C, FLOPs", ylabel=label)
         legend_below(figure, axes, columns=2)
     return figure

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from analysis.parametric import FormFit
+    from analysis.formfit import FormFit
 
 _PANELS = (
     ("params", "parameters N", notation.count),

@@ -22,6 +22,7 @@ class Grid:
         rows: Cells, each row as long as the header.
         text_columns: How many of the first columns hold words and are set left; numbers are set right.
         words_last: Whether the last column holds words too.
+        folded: Whether it is shown only when asked for.
     """
 
     caption: str
@@ -29,6 +30,7 @@ class Grid:
     rows: tuple[tuple[str, ...], ...]
     text_columns: int = 1
     words_last: bool = False
+    folded: bool = False
     kind: Literal["grid"] = field(default="grid", init=False)
 
 
@@ -42,6 +44,7 @@ class Exhibit:
         description: What is to be seen, in words.
         draw: Makes the figure.
         data: Its numbers.
+        main: Whether it is also written as a picture of its own.
     """
 
     name: str
@@ -49,16 +52,17 @@ class Exhibit:
     description: str
     draw: Callable[[], Figure]
     data: Grid
+    main: bool = False
     kind: Literal["exhibit"] = field(default="exhibit", init=False)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Text:
-    """A paragraph, a list of items, commands, or a notice that something is missing."""
+    """A paragraph, the law, a list of items, commands, or a notice that something is missing."""
 
     text: str = ""
     items: tuple[str, ...] = ()
-    kind: Literal["text", "list", "numbered", "commands", "missing"] = "text"
+    kind: Literal["text", "law", "list", "numbered", "commands", "missing"] = "text"
 
 
 Block = Grid | Exhibit | Text

@@ -52,6 +52,7 @@ def _isoflop_exhibit(minima: tuple[CurveMinimum, ...], left_out: tuple[LeftOut, 
     )
     return Exhibit(
         name="isoflop-curves",
+        main=True,
         title="Loss against size at each budget",
         description=f"{len(minima)} IsoFLOP curves with parabolas. Minima: {places}. {len(left_out)} runs are shown "
         f"and not fitted.",
@@ -159,6 +160,7 @@ def envelope_section(summary: Summary) -> Section:
     ]
     exhibit = Exhibit(
         name="envelope",
+        main=True,
         title="Loss against compute, with its lower envelope",
         description=f"{len(rows)} points form the envelope, from loss {rows[0][3]} at {rows[0][0]} FLOPs to "
         f"{rows[-1][3]} at {rows[-1][0]} FLOPs.",

@@ -18,7 +18,7 @@ def ending_lines(source: Source | Runs | Summary) -> list[str]:
         source: A source of runs, or the summary that its report was written from.
     """
     summary = source if isinstance(source, Summary) else summarize(source)
-    return [*_law(summary.headline), *_weaknesses(summary)]
+    return [*_law(summary.headline), backtest_text(summary), *_weaknesses(summary)]
 
 
 def prediction_text(best: Optimum) -> str:
@@ -45,6 +45,12 @@ def _law(headline: Headline | Failed) -> list[str]:
 def factor_text(headline: Headline, best: Optimum) -> str:
     """At 3e+12 FLOPs (10x)."""
     return f"at {notation.flops(best.flops)} FLOPs ({best.flops / headline.fitted_to:.0f}x)"
+
+
+def backtest_text(summary: Summary) -> str:
+    """What happened when the larger budgets were predicted from the smaller ones."""
+    result = summary.backtest
+    return f"backtest: {result.reason if isinstance(result, Failed) else result.summary}"
 
 
 def _weaknesses(summary: Summary) -> list[str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -10,11 +12,11 @@ from analysis import notation
 from analysis.envelope import EnvelopeFit
 from analysis.fitting.bootstrap import percentile_interval
 from analysis.fitting.optimum import Optimum, optimal_params
+from analysis.formfit import FormFit
 from analysis.isoflop import IsoflopFit
-from analysis.parametric import FormFit
 from analysis.report.outcome import Failed, attempt
 from analysis.results import Interval
-from analysis.table import Array
+from analysis.table import Array, Runs
 
 FACTORS = (10.0, 100.0)
 """Predictions are made at these multiples of the largest fitted compute."""
@@ -62,21 +64,53 @@ class Headline:
         span = self.exponent_interval
         if span.low is None or span.high is None:
             return "the exponent has no interval: the runs leave no degree of freedom"
-        return f"exponent {notation.interval(span, notation.number)} ({span.level:.0%}, {span.method})"
+        return f"exponent {notation.interval(span, notation.number)} ({notation.percent(span.level)}, {span.method})"
 
 
-def choose_headline(
-    isoflop: IsoflopFit | Failed, parametric: FormFit | Failed, envelope: EnvelopeFit | Failed
-) -> Headline | Failed:
+Optima = Mapping[str, tuple[Optimum, ...]]
+"""Compute-optimal models of each approach (`isoflop`, `parametric`, `envelope`) by rising compute."""
+
+
+def compute_optima(fits: Mapping[str, AnyFit | Failed], runs: Runs) -> Optima:
+    """Optima of every approach that has a result, over the fitted compute and at 10x and 100x of it.
+
+    They are asked for once, here: a profile interval of a parametric fit takes a quarter of a second.
+    """
+    smallest, largest = compute_range(runs)
+    points = (smallest, float(np.sqrt(smallest * largest)), largest, *(factor * largest for factor in FACTORS))
+    made = {}
+    for name, fit in fits.items():
+        if isinstance(fit, Failed):
+            continue
+        optima = attempt(partial(_optima, fit, points))
+        if not isinstance(optima, Failed):
+            made[name] = optima
+    return made
+
+
+def _optima(fit: AnyFit, points: Iterable[float]) -> tuple[Optimum, ...]:
+    return tuple(fit.optimum(flops) for flops in points)
+
+
+def compute_range(runs: Runs) -> tuple[float, float]:
+    """Smallest and largest C: of the budgets where there are any, else of the runs."""
+    flops = runs.column("budget" if "budget" in runs.frame else "flops")
+    return float(flops.min()), float(flops.max())
+
+
+def choose_headline(fits: Mapping[str, AnyFit | Failed], optima: Optima, runs: Runs) -> Headline | Failed:
     """Approach 2 where two curves have their minimum inside, else a converged approach 3, else approach 1."""
+    isoflop, parametric, envelope = (fits[name] for name in ("isoflop", "parametric", "envelope"))
+    largest = compute_range(runs)[1]
+    predicted = {name: tuple(best for best in row if best.flops > 1.001 * largest) for name, row in optima.items()}
     if isinstance(isoflop, IsoflopFit) and isoflop.params_trend is not None:
-        return _of_isoflop(isoflop)
-    if isinstance(parametric, FormFit) and parametric.certificate.converged and len(parametric.runs) >= LEAST_RUNS:
-        made = attempt(lambda: _of_form(parametric))
+        return _of_isoflop(isoflop, largest, predicted.get("isoflop", ()))
+    if isinstance(parametric, FormFit) and parametric.certificate.converged and len(runs) >= LEAST_RUNS:
+        made = attempt(lambda: _of_form(parametric, largest, predicted.get("parametric", ())))
         if isinstance(made, Headline):
             return made
     if isinstance(envelope, EnvelopeFit):
-        return _of_envelope(envelope)
+        return _of_envelope(envelope, largest, predicted.get("envelope", ()))
     if isinstance(isoflop, Failed):
         return isoflop
     return Failed(
@@ -85,13 +119,7 @@ def choose_headline(
     )
 
 
-def predictions(fit: AnyFit, fitted_to: float, factors: tuple[float, ...] = FACTORS) -> tuple[Optimum, ...]:
-    """Optima at multiples of the largest fitted compute; those that the fit cannot give are left out."""
-    made = [attempt(lambda factor=factor: fit.optimum(factor * fitted_to)) for factor in factors]  # type: ignore[misc]
-    return tuple(one for one in made if isinstance(one, Optimum))
-
-
-def _of_isoflop(fit: IsoflopFit) -> Headline:
+def _of_isoflop(fit: IsoflopFit, largest: float, predicted: tuple[Optimum, ...]) -> Headline:
     trend = fit.params_trend
     assert trend is not None
     inside = [m for m in fit.minima if m.usable]
@@ -103,12 +131,12 @@ def _of_isoflop(fit: IsoflopFit) -> Headline:
         exponent=trend.exponent,
         exponent_interval=trend.exponent_interval(fit.level),
         prefactor=trend.prefactor,
-        fitted_to=trend.range[1],
-        predictions=predictions(fit, trend.range[1]),
+        fitted_to=largest,
+        predictions=predicted,
     )
 
 
-def _of_envelope(fit: EnvelopeFit) -> Headline:
+def _of_envelope(fit: EnvelopeFit, largest: float, predicted: tuple[Optimum, ...]) -> Headline:
     trend = fit.params_trend
     return Headline(
         approach="envelope",
@@ -116,14 +144,13 @@ def _of_envelope(fit: EnvelopeFit) -> Headline:
         exponent=trend.exponent,
         exponent_interval=trend.exponent_interval(fit.level),
         prefactor=trend.prefactor,
-        fitted_to=trend.range[1],
-        predictions=predictions(fit, trend.range[1]),
+        fitted_to=largest,
+        predictions=predicted,
     )
 
 
-def _of_form(fit: FormFit) -> Headline:
+def _of_form(fit: FormFit, largest: float, predicted: tuple[Optimum, ...]) -> Headline:
     """The local power law at the largest compute: with exact FLOPs N*(C) of a form is no straight line."""
-    largest = float(fit.runs.column("flops").max())
     estimate = fit.problem.coefficients(fit.theta)[None]
     exponent = float(_slope(fit, estimate, largest)[0])
     params = float(optimal_params(fit.form, estimate, np.array([largest]), fit.shapes)[0])
@@ -135,7 +162,7 @@ def _of_form(fit: FormFit) -> Headline:
         exponent_interval=percentile_interval(_slope(fit, fit.resamples.draws, largest), 0.9),
         prefactor=float(params / largest**exponent),
         fitted_to=largest,
-        predictions=predictions(fit, largest),
+        predictions=predicted,
     )
 
 

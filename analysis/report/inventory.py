@@ -5,13 +5,15 @@ from __future__ import annotations
 import platform
 import shlex
 from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import replace
 from importlib import metadata
 from typing import Any
 
 import pandas as pd
 
 from analysis import notation
-from analysis.report.blocks import Block, Section, Text, grid
+from analysis.report.blocks import Block, Grid, Section, Text, grid
+from analysis.report.checklist import checklist
 from analysis.report.outcome import Failed
 from analysis.report.summary import Summary
 from analysis.table import Runs
@@ -49,7 +51,7 @@ def runs_section(summary: Summary) -> Section:
         fine = fine if "params" in fine and "tokens" in fine else summary.runs.frame
     else:
         blocks.append(Text(kind="missing", text=f"These runs cannot be fitted: {summary.runs.reason}"))
-    blocks.append(_table(fine))
+    blocks.append(replace(_table(fine), folded=True))
     return Section(name="runs", title="Runs", blocks=tuple(blocks))
 
 
@@ -83,7 +85,7 @@ _COLUMNS: tuple[tuple[str, str, Callable[[float], str] | None], ...] = (
 )
 
 
-def _table(rows: pd.DataFrame) -> Block:
+def _table(rows: pd.DataFrame) -> Grid:
     columns = [column for column in _COLUMNS if column[0] in rows and rows[column[0]].notna().any()]
     order = [name for name in ("budget", "flops", "params", "seed") if name in rows]
     shown = rows.sort_values(order, kind="stable").head(RUNS_SHOWN) if order else rows.head(RUNS_SHOWN)
@@ -109,30 +111,31 @@ def _text(value: object) -> str:
 def diagnostics_section(summary: Summary) -> Section:
     """Every warning, most serious first."""
     rows = [(warning.code, warning.message) for warning in summary.warnings]
+    caption = "All warnings, the most serious first"
+    found: Block = grid(caption, ("code", "what was found, and what to do"), rows, words_last=True)
     if not rows:
-        return Section(
-            name="diagnostics", title="Diagnostics", blocks=(Text(text="None of the checks found anything."),)
-        )
-    table = grid(
-        "All warnings, the most serious first", ("code", "what was found, and what to do"), rows, words_last=True
-    )
-    return Section(name="diagnostics", title="Diagnostics", blocks=(table,))
+        found = Text(text="None of the checks found anything.")
+    return Section(name="diagnostics", title="Diagnostics", blocks=(found, checklist(summary)))
 
 
 def provenance_section(summary: Summary) -> Section:
     """Versions, hashes, conventions, and the commands that reproduce the report."""
-    facts = [(name, value) for name, value in (*_conventions(summary), *_origins(summary.rows), *versions()) if value]
     source = shlex.quote(summary.source)
     commands = (f"isoflop report {source}", f"isoflop fit {source} --method all --json")
     return Section(
         name="provenance",
         title="Provenance",
         blocks=(
-            grid("Where these numbers come from", ("what", "value"), facts, words_last=True),
+            grid("Where these numbers come from", ("what", "value"), provenance_facts(summary), words_last=True),
             Text(text="To reproduce:"),
             Text(kind="commands", items=commands),
         ),
     )
+
+
+def provenance_facts(summary: Summary) -> list[tuple[str, str]]:
+    """Names and values: source, conventions, corpus, settings, versions."""
+    return [(name, value) for name, value in (*_conventions(summary), *_origins(summary.rows), *versions()) if value]
 
 
 def _conventions(summary: Summary) -> Iterable[tuple[str, str]]:

@@ -12,14 +12,14 @@ from analysis.envelope import EnvelopeFit
 from analysis.figures.frontier import frontier_figure
 from analysis.figures.lines import Band, Marks
 from analysis.fitting.optimum import Optimum
+from analysis.formfit import FormFit
 from analysis.isoflop import IsoflopFit
 from analysis.laws.published import law
 from analysis.minima import CurveMinimum
-from analysis.parametric import FormFit
 from analysis.report.blocks import Block, Exhibit, Grid, Section, Text, grid, missing
-from analysis.report.headline import FACTORS, AnyFit, Headline, predictions
-from analysis.report.outcome import Failed, attempt
-from analysis.report.summary import Summary
+from analysis.report.headline import FACTORS, AnyFit
+from analysis.report.outcome import Failed
+from analysis.report.summary import LEVEL, Summary
 from analysis.results import Interval
 from analysis.table import Array
 
@@ -33,13 +33,17 @@ APPROACHES = {
 KNOWN_LAWS = (("besiroglu2024", "--"), ("20-tokens-per-param", ":"))
 """Laws drawn beside ours: the corrected Chinchilla law, and the rule of thumb."""
 
-_GRID_POINTS = 13
+UNBANDED = frozenset({"envelope"})
+"""Approaches drawn without a band: that of an envelope rests on the scatter of a few lowest points and hides all others."""
+
+_DRAWN = 40
 
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
     """Optima of one approach over a range of compute."""
 
+    approach: str
     name: str
     colour: str
     optima: tuple[Optimum, ...]
@@ -50,39 +54,48 @@ class Line:
         return np.array([best.flops for best in self.optima])
 
     def band(self, quantity: str) -> Band:
-        """`params`, `tokens`, `loss` or `ratio` with its interval; the ratio D/N has none of its own."""
-        values = np.array([_value(best, quantity) for best in self.optima])
+        """`params`, `tokens`, `loss` or `ratio` with its interval, drawn smoothly; the ratio D/N has no interval."""
         spans = [best.intervals.get(quantity) for best in self.optima]
+        flops = np.geomspace(self.flops[0], self.flops[-1], _DRAWN)
+        values = np.array([optimum_value(best, quantity) for best in self.optima])
+        banded = self.approach not in UNBANDED
+        low, high = (_ends(spans, end) if banded else None for end in ("low", "high"))
         return Band(
             name=self.name,
             colour=self.colour,
-            flops=self.flops,
-            values=values,
-            low=_ends(spans, "low"),
-            high=_ends(spans, "high"),
+            flops=flops,
+            values=_smooth(self.flops, values, flops),
+            low=None if low is None else _smooth(self.flops, low, flops),
+            high=None if high is None else _smooth(self.flops, high, flops),
         )
 
 
+def _smooth(flops: Array, values: Array, wanted: Array) -> Array:
+    """Values at other compute by a monotone cubic in logarithms; NaN beyond the first or last known one."""
+    from scipy.interpolate import PchipInterpolator
+
+    known = np.isfinite(values) & (values > 0)
+    if known.sum() < 2:
+        return np.full_like(wanted, np.nan)
+    curve = PchipInterpolator(np.log(flops[known]), np.log(values[known]), extrapolate=False)
+    inside = np.clip(np.log(wanted), np.log(flops[known][0]), np.log(flops[known][-1]))
+    near = np.abs(inside - np.log(wanted)) < 1e-9
+    return np.where(near, np.exp(curve(inside)), np.nan)
+
+
 def lines(summary: Summary) -> list[Line]:
-    """Every approach that has a result, from the smallest fitted compute to a hundred times the largest."""
-    made = []
-    for name, (label, colour) in APPROACHES.items():
-        fit = getattr(summary, name)
-        if isinstance(fit, Failed):
-            continue
-        flops = fit.runs.column("flops")
-        grid_flops = np.geomspace(flops.min(), flops.max() * FACTORS[-1], _GRID_POINTS)
-        optima = [attempt(lambda c=c, fit=fit: fit.optimum(float(c))) for c in grid_flops]  # type: ignore[misc]
-        usable = tuple(best for best in optima if isinstance(best, Optimum))
-        if len(usable) == len(optima):
-            made.append(
-                Line(
-                    name=label.format(form=getattr(getattr(fit, "form", None), "name", "")),
-                    colour=colour,
-                    optima=usable,
-                )
-            )
-    return made
+    """Every approach that gives optima, from the smallest fitted compute to a hundred times the largest."""
+    return [
+        Line(approach=name, name=approach_label(summary, name), colour=APPROACHES[name][1], optima=summary.optima[name])
+        for name in APPROACHES
+        if name in summary.optima
+    ]
+
+
+def approach_label(summary: Summary, name: str) -> str:
+    """Approach 3, additive."""
+    fit = summary.fits[name]
+    return APPROACHES[name][0].format(form=fit.form.name if isinstance(fit, FormFit) else "parametric")
 
 
 def optima_section(summary: Summary, drawn: list[Line]) -> Section:
@@ -98,11 +111,11 @@ def optima_section(summary: Summary, drawn: list[Line]) -> Section:
         "this compute, on other data, and count parameters and FLOPs in their own way, so that a distance from them "
         "is no error."
     )
-    largest = float(max(line.flops.max() for line in drawn)) / FACTORS[-1]
+    largest = drawn[0].flops[-1] / FACTORS[-1]
     quantities: tuple[tuple[str, str, str, Callable[[float], str]], ...] = (
         ("params", "optimal-size", "optimal parameters N*", notation.count),
         ("tokens", "optimal-tokens", "optimal training tokens D*", notation.count),
-        ("ratio", "tokens-per-parameter", "tokens per parameter D*/N*", notation.number),
+        ("ratio", "tokens-per-parameter", "tokens per parameter D*/N*", notation.count),
     )
     exhibits = [
         _exhibit(summary, drawn, quantity, name, label, write, largest) for quantity, name, label, write in quantities
@@ -122,32 +135,29 @@ def _exhibit(
     bands = [line.band(quantity) for line in drawn]
     marks = _minima_marks(summary.minima, quantity)
     everything = [*bands, *_known(drawn[0].flops, quantity)]
-    last = "; ".join(f"{band.name} {write(float(band.values[-1]))}" for band in bands)
+    last = "; ".join(f"{line.name} {write(optimum_value(line.optima[-1], quantity))}" for line in drawn)
     return Exhibit(
         name=name,
+        main=True,
         title=f"{label[0].upper()}{label[1:]} against compute",
-        description=f"At {notation.flops(float(drawn[0].flops[-1]))} FLOPs: {last}.",
+        description=f"At {notation.flops(drawn[0].optima[-1].flops)} FLOPs: {last}.",
         draw=lambda: frontier_figure(everything, marks, label=label, write=write, fitted_to=largest),
-        data=_band_grid(label, everything, write),
+        data=_line_grid(label, drawn, quantity, write),
     )
 
 
-def _band_grid(label: str, bands: list[Band], write: Callable[[float], str]) -> Grid:
-    def rows() -> list[tuple[str, ...]]:
-        return [
-            (band.name, notation.flops(float(c)), write(float(v)), _span_text(band, i, write))
-            for band in bands
-            for i, (c, v) in enumerate(zip(band.flops, band.values, strict=True))
-        ]
-
-    return grid(label, ("from", "compute", "value", "90 % interval"), rows())
-
-
-def _span_text(band: Band, index: int, write: Callable[[float], str]) -> str:
-    if band.low is None or band.high is None:
-        return ""
-    low, high = (float(end[index]) for end in (band.low, band.high))
-    return notation.interval(Interval(None if np.isnan(low) else low, None if np.isnan(high) else high), write)
+def _line_grid(label: str, drawn: list[Line], quantity: str, write: Callable[[float], str]) -> Grid:
+    rows = [
+        (
+            line.name,
+            notation.flops(best.flops),
+            write(optimum_value(best, quantity)),
+            "" if quantity == "ratio" else notation.interval(best.intervals.get(quantity), write),
+        )
+        for line in drawn
+        for best in line.optima
+    ]
+    return grid(label, ("from", "compute", "value", "90 % interval"), rows)
 
 
 def _minima_marks(minima: tuple[CurveMinimum, ...], quantity: str) -> list[Marks]:
@@ -178,14 +188,15 @@ def _known(flops: Array, quantity: str) -> list[Band]:
                 name=name,
                 colour="muted",
                 flops=flops,
-                values=np.array([_value(best, quantity) for best in optima]),
+                values=np.array([optimum_value(best, quantity) for best in optima]),
                 dashes=dashes,
             )
         )
     return bands
 
 
-def _value(best: Optimum, quantity: str) -> float:
+def optimum_value(best: Optimum, quantity: str) -> float:
+    """N*, D*, L* or D*/N* of an optimum."""
     return best.tokens / best.params if quantity == "ratio" else float(getattr(best, quantity))
 
 
@@ -199,29 +210,26 @@ def _ends(spans: list[Interval | None], end: str) -> Array | None:
 def approaches_section(summary: Summary) -> Section:
     """Exponents and predictions of the three approaches side by side."""
     blocks: list[Block] = []
-    rows = []
-    for name, (label, _) in APPROACHES.items():
-        fit = getattr(summary, name)
+    rows: list[tuple[str, ...]] = []
+    for name, fit in summary.fits.items():
+        label = approach_label(summary, name)
         if isinstance(fit, Failed):
-            blocks.append(missing(label.format(form="parametric"), fit))
+            blocks.append(missing(label, fit))
         else:
-            rows += _approach_rows(
-                label.format(form=getattr(getattr(fit, "form", None), "name", "")), fit, summary.headline
-            )
+            rows += _approach_rows(label, fit, summary.optima.get(name, ())[-1 - len(FACTORS) :])
     if rows:
         header = ("approach", "exponent a", "interval", "compute", "N*", "interval", "D*", "loss", "interval")
-        blocks.insert(
-            0, grid("Exponent of N*(C), and predictions at 1, 10 and 100 times the largest compute", header, rows)
-        )
+        caption = "Exponent of N*(C), and predictions at 1, 10 and 100 times the largest compute, with 90 % intervals"
+        blocks.insert(0, grid(caption, header, rows))
+    blocks += [Text(text=warning.message) for warning in summary.disagreement]
     return Section(name="approaches", title="Three approaches compared", blocks=tuple(blocks))
 
 
-def _approach_rows(label: str, fit: AnyFit, headline: Headline | Failed) -> list[tuple[str, ...]]:
-    largest = headline.fitted_to if isinstance(headline, Headline) else float(fit.runs.column("flops").max())
-    exponent, span = _exponent(fit)
+def _approach_rows(label: str, fit: AnyFit, optima: tuple[Optimum, ...]) -> list[tuple[str, ...]]:
+    exponent, span = exponent_of(fit)
     first = (label, notation.number(exponent), notation.interval(span, notation.number))
     rows: list[tuple[str, ...]] = []
-    for best in predictions(fit, largest, (1.0, *FACTORS)):
+    for best in optima:
         lead = first if not rows else ("", "", "")
         spans = best.intervals
         params = (notation.count(best.params), notation.interval(spans.get("params"), notation.count))
@@ -230,10 +238,11 @@ def _approach_rows(label: str, fit: AnyFit, headline: Headline | Failed) -> list
     return rows or [(*first, "", "no prediction", "", "", "", "")]
 
 
-def _exponent(fit: AnyFit) -> tuple[float | None, Interval | None]:
+def exponent_of(fit: AnyFit) -> tuple[float | None, Interval | None]:
+    """The exponent a of N*(C) and its default interval; None for a form that has none."""
     if isinstance(fit, (IsoflopFit, EnvelopeFit)):
         return fit.exponents["a"], fit.intervals.get("a")
     assert isinstance(fit, FormFit)
     if "a" not in fit.exponents:
         return None, None
-    return fit.exponents["a"], fit.resamples.interval("a", 0.9)
+    return fit.exponents["a"], fit.interval("a", LEVEL)

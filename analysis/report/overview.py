@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from analysis import notation
 from analysis.fitting.optimum import Optimum
+from analysis.laws.allocation import BAND_NATS, Allocation, allocate
 from analysis.report.blocks import Block, Section, Text, grid, missing
-from analysis.report.headline import Headline
-from analysis.report.outcome import Failed
+from analysis.report.headline import FACTORS, Headline
+from analysis.report.outcome import Failed, attempt
 from analysis.report.summary import Summary
 
 
@@ -15,8 +16,9 @@ def summary_section(summary: Summary) -> Section:
     headline = summary.headline
     if isinstance(headline, Failed):
         return Section(name="summary", title="Summary", blocks=(missing("No law of compute yet", headline),))
-    text = f"{headline.law}, {headline.exponent_text}. {headline.basis[0].upper()}{headline.basis[1:]}."
-    blocks: list[Block] = [Text(text=text), _predictions(headline)]
+    basis = f"{headline.exponent_text}; {headline.basis}; C in FLOPs."
+    blocks: list[Block] = [Text(kind="law", text=headline.law), Text(text=basis[0].upper() + basis[1:])]
+    blocks += [_predictions(headline), *_allocation(summary, headline)]
     return Section(name="summary", title="Summary", blocks=tuple(blocks))
 
 
@@ -40,6 +42,48 @@ def _row(headline: Headline, best: Optimum) -> tuple[str, ...]:
         notation.loss(best.loss),
         notation.interval(spans.get("loss"), notation.loss),
     )
+
+
+def _allocation(summary: Summary, headline: Headline) -> list[Block]:
+    """What a size other than the best costs, by the parametric surface."""
+    fit = summary.parametric
+    if isinstance(fit, Failed) or not fit.certificate.converged:
+        return []
+    made = attempt(lambda: [allocate(fit, flops=factor * headline.fitted_to) for factor in FACTORS])
+    if isinstance(made, Failed):
+        return [missing("No allocation by the parametric fit", made)]
+    header = (
+        "compute",
+        "N",
+        "D",
+        "D/N",
+        "loss",
+        f"sizes within {BAND_NATS:g} nats",
+        "at half the size",
+        "at twice the size",
+    )
+    caption = (
+        "Allocation by the parametric fit: sizes that are nearly as good, and the compute that half or twice the size needs "
+        "beyond this for the same loss"
+    )
+    return [grid(caption, header, map(_allocation_row, made))]
+
+
+def _allocation_row(best: Allocation) -> tuple[str, ...]:
+    extra = {cost.factor: cost.extra_compute for cost in best.size_costs}
+    return (
+        notation.flops(best.flops),
+        notation.count(best.params),
+        notation.count(best.tokens),
+        notation.number(best.tokens_per_param),
+        notation.loss(best.loss),
+        "" if best.band is None else " to ".join(notation.count(end) for end in best.band),
+        *(_extra_text(extra.get(factor)) for factor in (0.5, 2.0)),
+    )
+
+
+def _extra_text(share: float | None) -> str:
+    return "never" if share is None else notation.percent(share, signed=True)
 
 
 def weaknesses_section(summary: Summary) -> Section:

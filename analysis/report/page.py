@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from analysis.figures.svg import inline_svg
+from analysis.report.backtesting import backtest_section
 from analysis.report.blocks import Exhibit, Section
 from analysis.report.curves import envelope_section, isoflop_section
+from analysis.report.design import design_section, settings_section
 from analysis.report.inventory import diagnostics_section, provenance_section, runs_section
 from analysis.report.optima import approaches_section, lines, optima_section
 from analysis.report.overview import summary_section, weaknesses_section
 from analysis.report.summary import Summary
 from analysis.report.surface import residuals_section
+from analysis.report.uncertainty import contour_section, uncertainty_section
 
 
 def sections(summary: Summary) -> tuple[Section, ...]:
@@ -23,9 +26,14 @@ def sections(summary: Summary) -> tuple[Section, ...]:
         isoflop_section(summary),
         envelope_section(summary),
         optima_section(summary, drawn),
+        contour_section(summary),
         residuals_section(summary),
         approaches_section(summary),
+        backtest_section(summary),
+        uncertainty_section(summary),
+        settings_section(summary),
         runs_section(summary),
+        design_section(summary),
         diagnostics_section(summary),
         provenance_section(summary),
     )

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 import pandas as pd
 
+from analysis.combined import compare_approaches
 from analysis.envelope import EnvelopeFit, fit_envelope
 from analysis.fitting.shapes import shape_rule
+from analysis.fitting.solve import Engine
+from analysis.formfit import FormFit
+from analysis.heldout import Backtest, backtest
 from analysis.isoflop import IsoflopFit, fit_isoflop
 from analysis.minima import CurveMinimum, common_variance, find_minimum, gather_curves
-from analysis.parametric import FormFit, fit_form
+from analysis.parametric import fit_form
 from analysis.points import average_replicates, with_budgets
 from analysis.reading import Source, read_runs
-from analysis.report.headline import Headline, choose_headline
+from analysis.report.headline import AnyFit, Headline, Optima, choose_headline, compute_optima
 from analysis.report.outcome import Failed, attempt, found
 from analysis.results import FitWarning
 from analysis.sources import load_frame, read_curves
@@ -26,6 +30,12 @@ from analysis.table import Runs
 
 LEVEL = 0.9
 """Nominal level of every interval of a report."""
+
+COMPILED_FROM = 1000
+"""Runs from which fits are compiled: below, NumPy takes less than the eight seconds that compiling takes the first time."""
+
+BACKTESTED = ("additive",)
+"""Forms of the report's backtest; `isoflop backtest` compares more of them, and takes its time."""
 
 Fit = TypeVar("Fit")
 
@@ -44,6 +54,9 @@ class Summary:
         isoflop: Approach 2.
         parametric: Approach 3.
         envelope: Approach 1.
+        backtest: Approaches 2 and 3 fitted on smaller budgets and scored on larger ones.
+        disagreement: Whether the approaches differ by more than their errors.
+        optima: Compute-optimal models of each approach that has a result.
         headline: N*(C), and predictions.
     """
 
@@ -56,13 +69,22 @@ class Summary:
     isoflop: IsoflopFit | Failed
     parametric: FormFit | Failed
     envelope: EnvelopeFit | Failed
+    backtest: Backtest | Failed
+    disagreement: tuple[FitWarning, ...]
+    optima: Optima
     headline: Headline | Failed
+
+    @property
+    def fits(self) -> dict[str, AnyFit | Failed]:
+        """The three approaches by name, the one that the headline prefers first."""
+        return {"isoflop": self.isoflop, "parametric": self.parametric, "envelope": self.envelope}
 
     @property
     def warnings(self) -> tuple[FitWarning, ...]:
         """All that weakens the fits, most serious first, each code and message once."""
-        fits = [fit for fit in (self.isoflop, self.parametric, self.envelope) if not isinstance(fit, Failed)]
-        every = [*(warning for fit in fits for warning in fit.warnings), *_own_warnings(self)]
+        parts = (self.isoflop, self.parametric, self.envelope, self.backtest)
+        from_parts = [warning for part in parts if not isinstance(part, Failed) for warning in part.warnings]
+        every = [*from_parts, *self.disagreement, *_own_warnings(self)]
         return tuple(
             sorted({warning.message: warning for warning in every}.values(), key=lambda warning: -warning.severity)
         )
@@ -90,8 +112,11 @@ def summarize(source: Source | Runs, *, seed: int = 0) -> Summary:
     rows, name, runs = _read(source)
     curves = None if isinstance(source, (Runs, pd.DataFrame)) else found(attempt(lambda: _curves(source)))
     isoflop = _fitted(runs, lambda given: fit_isoflop(given, level=LEVEL))
-    parametric = _fitted(runs, lambda given: fit_form(given, seed=seed))
+    engine: Engine = "numpy" if len(rows) <= COMPILED_FROM else "auto"
+    parametric = _fitted(runs, lambda given: fit_form(given, seed=seed, engine=engine))
     envelope = _fitted(runs, lambda given: fit_envelope(given, level=LEVEL))
+    fits: dict[str, AnyFit | Failed] = {"isoflop": isoflop, "parametric": parametric, "envelope": envelope}
+    optima = {} if isinstance(runs, Failed) else compute_optima(fits, runs)
     return Summary(
         source=name,
         title=_title(rows, name),
@@ -102,7 +127,10 @@ def summarize(source: Source | Runs, *, seed: int = 0) -> Summary:
         isoflop=isoflop,
         parametric=parametric,
         envelope=envelope,
-        headline=choose_headline(isoflop, parametric, envelope),
+        backtest=_fitted(runs, lambda given: backtest(given, forms=BACKTESTED, level=LEVEL, seed=seed, engine=engine)),
+        disagreement=_disagreement(runs, fits),
+        optima=optima,
+        headline=runs if isinstance(runs, Failed) else choose_headline(fits, optima, runs),
     )
 
 
@@ -129,6 +157,13 @@ def _fitted(runs: Runs | Failed, fit: Callable[[Runs], Fit]) -> Fit | Failed:
     return runs if isinstance(runs, Failed) else attempt(lambda: fit(runs))
 
 
+def _disagreement(runs: Runs | Failed, fits: Mapping[str, AnyFit | Failed]) -> tuple[FitWarning, ...]:
+    present = {name: fit for name, fit in fits.items() if not isinstance(fit, Failed)}
+    if isinstance(runs, Failed) or len(present) < 2:
+        return ()
+    return tuple(compare_approaches(present, 10 * float(runs.column("flops").max())))
+
+
 def _minima(isoflop: IsoflopFit | Failed, runs: Runs | Failed) -> tuple[CurveMinimum, ...]:
     """The fit's minima; where no law can be fitted, the curves that there are, so that they can be looked at."""
     if not isinstance(isoflop, Failed):
@@ -151,7 +186,7 @@ def _own_warnings(summary: Summary) -> Iterator[FitWarning]:
         ("approach 1", summary.envelope),
     ):
         if isinstance(fit, Failed) and not isinstance(summary.runs, Failed):
-            yield FitWarning("no_fit", f"{what} has no result: {fit.reason}", 4.5)
+            yield FitWarning("no_result", f"{what} has no result: {fit.reason}", 4.0)
     if (
         isinstance(summary.runs, Runs)
         and summary.minima

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from analysis import notation
 from analysis.figures.residuals import residual_figure
-from analysis.parametric import FormFit
+from analysis.formfit import FormFit
 from analysis.report.blocks import Block, Exhibit, Section, Text, grid, missing
 from analysis.report.outcome import Failed
 from analysis.report.summary import LEVEL, Summary
@@ -44,17 +44,15 @@ def _verdict(fit: FormFit) -> str:
 
 
 def _coefficients(fit: FormFit) -> Block:
-    boot = fit.resamples
+    errors = fit.sandwich().se if fit.smooth else fit.resamples.se
+    spans = {name: fit.interval(name, LEVEL) for name in fit.coefficients}
+    methods = ", ".join(sorted({span.method for span in spans.values()}))
     rows = [
-        (
-            name,
-            notation.number(value),
-            notation.number(boot.se[name]),
-            notation.interval(boot.interval(name, LEVEL), notation.number),
-        )
+        (name, notation.number(value), notation.number(errors[name]), notation.interval(spans[name], notation.number))
         for name, value in fit.coefficients.items()
     ]
-    caption = f"Coefficients, with standard errors and 90 % intervals of {len(boot.draws)} resamples of {boot.scheme}"
+    made_by = "sandwich" if fit.smooth else f"bootstrap of {fit.resamples.scheme}"
+    caption = f"Coefficients, with standard errors ({made_by}) and 90 % intervals ({methods})"
     return grid(caption, ("coefficient", "value", "standard error", "interval"), rows)
 
 
@@ -70,6 +68,7 @@ def _residual_exhibit(fit: FormFit) -> Exhibit:
     ]
     return Exhibit(
         name="residuals",
+        main=True,
         title="Residuals of the parametric fit",
         description=(
             f"Observed minus predicted of {len(rows)} runs against N, D and C, and against normal quantiles; the "

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from analysis.figures.svg import write_png
 from analysis.reading import Source
+from analysis.report.card import render_card
 from analysis.report.page import exhibits, render_page, sections
 from analysis.report.summary import Summary, summarize
 from analysis.table import Runs
@@ -19,11 +20,13 @@ class Report:
 
     Attributes:
         path: The page.
+        card: The sweep card, beside it.
         pictures: Figures as PNG.
         summary: What they were written from.
     """
 
     path: Path
+    card: Path
     pictures: tuple[Path, ...]
     summary: Summary
 
@@ -36,7 +39,7 @@ def write_report(
     Args:
         source: A store, a file of runs, a data frame, runs that were read already, or their summary.
         path: The HTML file; its folder is made where it is missing.
-        png_folder: Folder for the figures as PNG; None for none.
+        png_folder: Folder for the main figures as PNG; None for none.
 
     Raises:
         SourceError: The source does not exist, is torn, or (other than a store) cannot be understood.
@@ -47,15 +50,17 @@ def write_report(
     page = Path(path)
     page.parent.mkdir(parents=True, exist_ok=True)
     _replace(page, render_page(summary, made))
+    card = page.with_suffix(".md")
+    _replace(card, render_card(summary))
     pictures = []
     if png_folder is not None:
         folder = Path(png_folder)
         folder.mkdir(parents=True, exist_ok=True)
-        for exhibit in exhibits(made):
+        for exhibit in (one for one in exhibits(made) if one.main):
             picture = folder / f"{exhibit.name}.png"
             write_png(exhibit.draw(), str(picture))
             pictures.append(picture)
-    return Report(path=page, pictures=tuple(pictures), summary=summary)
+    return Report(path=page, card=card, pictures=tuple(pictures), summary=summary)
 
 
 def _replace(path: Path, text: str) -> None:
