@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from analysis.errors import AnalysisError
@@ -13,12 +14,28 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-def query(location: str, sql: str) -> pa.Table:
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What a query may take at most.
+
+    Attributes:
+        rows: Rows of its result; those after are left out.
+        memory_bytes: DuckDB's memory.
+        threads: DuckDB's threads.
+    """
+
+    rows: int
+    memory_bytes: int
+    threads: int = 1
+
+
+def query(location: str, sql: str, *, limits: Limits | None = None) -> pa.Table:
     """Run one SELECT over a store as it stands now.
 
     Args:
         location: The store.
         sql: One SELECT; `runs` and `curves` are the only tables, and no file can be read or written.
+        limits: What it may take at most; None for whatever the machine has.
 
     Raises:
         StoreError: No such store.
@@ -32,14 +49,28 @@ def query(location: str, sql: str) -> pa.Table:
         connection.register("runs", scan_runs(location).table)
         if "curves" in sql.lower():
             connection.register("curves", scan_curves(location).table)
-        connection.execute("set enable_external_access=false")
-        connection.execute("set lock_configuration=true")
-        return connection.sql(sql).to_arrow_table()
+        _confine(connection, limits)
+        answer = connection.sql(sql)
+        return (answer.limit(limits.rows) if limits else answer).to_arrow_table()
     except AnalysisError as error:
         raise StoreError(str(error)) from None
     except duckdb.Error as error:
         first = " ".join(str(error).split("\n\n")[0].split())
         raise QueryError(f"{first}; expected one SELECT over runs and curves. Columns: docs/results.md.") from None
+
+
+def _confine(connection: duckdb.DuckDBPyConnection, limits: Limits | None) -> None:
+    """Close the file system and the settings.
+
+    The folder for spilled data (`.tmp` of the working folder unless it is unset) stays readable when external access
+    is off, so there is none: the two tables are in memory already.
+    """
+    connection.execute("set temp_directory=''")
+    if limits is not None:
+        connection.execute(f"set memory_limit='{limits.memory_bytes}B'")
+        connection.execute(f"set threads={limits.threads}")
+    connection.execute("set enable_external_access=false")
+    connection.execute("set lock_configuration=true")
 
 
 def _refuse_all_but_select(connection: duckdb.DuckDBPyConnection, sql: str) -> None:

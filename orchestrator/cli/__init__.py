@@ -10,7 +10,7 @@ import typer
 
 from orchestrator.errors import OrchestratorError
 
-VERBS = ("sweeps", "fits", "clusters", "doctoring")
+VERBS = ("sweeps", "fits", "serving", "clusters", "doctoring")
 """Modules that register verbs, in the order in which `--help` shows them."""
 
 USAGE_ERROR = typer.BadParameter.__mro__[1]
