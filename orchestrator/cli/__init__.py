@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from importlib import import_module
+from typing import cast
 
 import typer
 
@@ -45,7 +46,7 @@ def main() -> None:
         _fail("interrupted", 130)
     except Exception as error:
         if isinstance(error, USAGE_ERROR):
-            error.show()
+            cast(typer.BadParameter, error).show()
             sys.exit(1)
         if type(error).__module__.split(".")[0] in ("analysis", "trainer"):
             _fail(str(error), 1)
