@@ -31,6 +31,9 @@ METHODS = ("envelope", "isoflop", "parametric")
 DISAGREEMENT_FACTOR = 1.2
 """Ratio of two N* at ten times the largest budget from which approaches disagree whatever their errors (chosen)."""
 
+IMMATERIAL_FACTOR = 1.05
+"""Ratio below which it does not matter (chosen: such a size costs less than 1e-3 nats), however small the errors."""
+
 _TWO_ERRORS_LEVEL = 0.95
 
 
@@ -116,7 +119,7 @@ def fit_all(
 
 
 def compare_approaches(fits: Mapping[str, _Fit], flops: float) -> list[FitWarning]:
-    """Whether approaches differ in N* at C = `flops` by more than their errors, or by a factor of 1.2 in any case.
+    """Whether approaches differ in N* at C = `flops` by a factor of 1.2, or by more than their errors and 1.05.
 
     The errors are half-widths of 95 % intervals, combined in quadrature; the approaches share their runs, so that this
     is generous.
@@ -126,7 +129,7 @@ def compare_approaches(fits: Mapping[str, _Fit], flops: float) -> list[FitWarnin
     for first, second in combinations(found, 2):
         gap = abs(found[first][0] - found[second][0])
         error = float(np.hypot(found[first][1], found[second][1]))
-        if gap > min(error, np.log(DISAGREEMENT_FACTOR)):
+        if gap > max(np.log(IMMATERIAL_FACTOR), min(error, np.log(DISAGREEMENT_FACTOR))):
             errors = gap / error * 2 if error else np.inf
             apart.append(f"{first} and {second} by a factor {np.exp(gap):.2g} ({errors:.1f} standard errors)")
     if not apart:

@@ -55,7 +55,7 @@ def _few_budgets(inside: Sequence[CurveMinimum], trend: Trend | None, level: flo
         )
         return [FitWarning("few_budgets", message, 5.0)]
     decades = np.log10(trend.range[1] / trend.range[0])
-    half = t_quantile(1, level) * (trend.exponent_se or 0.0)
+    half = t_quantile(1, level) * max(trend.exponent_se or 0.0, trend.own_exponent_se or 0.0)
     message = (
         f"three budgets over {decades:.2g} decade{'s' if decades > 1 else ''} leave one degree of freedom: the "
         "exponent is not "

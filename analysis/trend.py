@@ -22,6 +22,7 @@ class Trend:
         value: ln y at the centre.
         exponent: a.
         covariance: Of (value, exponent), shape (2, 2); None where two points leave nothing to estimate it from.
+        own_exponent_se: Standard error of the exponent from the points' own errors alone; None where they are unknown.
         scatter: Standard deviation of ln y between curves beyond the points' own errors.
         degrees: Degrees of freedom, points - 2.
         range: Smallest and largest C.
@@ -31,6 +32,7 @@ class Trend:
     value: float
     exponent: float
     covariance: Array | None
+    own_exponent_se: float | None
     scatter: float
     degrees: int
     range: tuple[float, float]
@@ -80,8 +82,11 @@ def fit_trend(flops: Array, values: Array, *, log_se: Array | None = None, weigh
 
     The variance of ln y at a point is v_i + τ²: its own error and the scatter between curves, τ² by the method of
     moments from the equally weighted line (Hedges' estimator with one regressor) and never negative. With equal weights
-    the line is ordinary least squares, whose slope does not hang on how well the v_i are known. Its covariance carries
-    both parts either way.
+    the line is ordinary least squares, whose slope does not hang on how well the v_i are known.
+
+    The covariance takes its shape from v_i + τ² and its scale from the residuals about the line, so that t on k - 2
+    degrees of freedom covers as often as it says (Knapp and Hartung 2003). Keeping the scale at 1 or above would cover
+    more than 97 % at a nominal 90 % with three to five curves.
 
     Args:
         flops: C, shape (k,).
@@ -94,20 +99,23 @@ def fit_trend(flops: Array, values: Array, *, log_se: Array | None = None, weigh
     centre = float(x.mean())
     X = np.stack([np.ones_like(x), x - centre], axis=1)
     project = np.linalg.pinv(X)
-    leverage = np.einsum("ki,ik->k", X, project)
     degrees = len(x) - 2
-    residual = y - X @ (project @ y)
-    scatter = max(0.0, (residual @ residual - (1 - leverage) @ own) / degrees) if degrees > 0 else 0.0
+    expected = (1 - np.einsum("ki,ik->k", X, project)) @ own
+    squares = float(((y - X @ (project @ y)) ** 2).sum())
+    scatter = max(0.0, (squares - expected) / degrees) if degrees > 0 else 0.0
     variance = own + scatter
+    scale = squares / expected if scatter == 0 and expected > 0 else 1.0
     if weights == "errors" and (variance > 0).all():
         root = 1 / np.sqrt(variance)
         project = np.linalg.pinv(X * root[:, None]) * root
+        scale = float((((y - X @ (project @ y)) * root) ** 2).sum() / max(degrees, 1))
     value, exponent = project @ y
     return Trend(
         centre=centre,
         value=float(value),
         exponent=float(exponent),
-        covariance=(project * variance) @ project.T if degrees > 0 else None,
+        covariance=scale * (project * variance) @ project.T if degrees > 0 else None,
+        own_exponent_se=None if log_se is None else float(np.sqrt(project[1] ** 2 @ own)),
         scatter=float(np.sqrt(scatter)),
         degrees=degrees,
         range=(float(flops.min()), float(flops.max())),
