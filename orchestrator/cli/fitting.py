@@ -122,25 +122,57 @@ def _interval(interval: Mapping[str, Any] | None) -> str:
 
 def show_backtest(document: Mapping[str, Any]) -> None:
     """Print how well small budgets predicted larger ones."""
-    _show_rows(document, "scores")
+    console = terminal.console()
+    table = terminal.table(
+        "fitted up to",
+        "predicted",
+        "method",
+        "mean error",
+        "rms error",
+        "in interval",
+        "best N, ratio",
+        left=("method",),
+    )
+    previous = None
+    for score in document["scores"]:
+        first = score["target"] != previous
+        table.add_row(
+            notation.flops(max(score["fitted_on"])) if first else "",
+            notation.flops(score["target"]) if first else "",
+            score["method"],
+            _signed(score["error"] if score["error"] is not None else score["loss_error"]),
+            "" if score["rmse"] is None else f"{score['rmse']:.4f}",
+            "" if score["covered"] is None else f"{score['covered']:.0%} of {score['points']}",
+            notation.plain(score["params_ratio"]),
+        )
+        previous = score["target"]
+    console.print(table)
+    console.print(
+        f"errors in nats, predicted minus observed; intervals at {document['level']:.0%}. "
+        f"Inner folds choose {document['chosen']}; approach 2 is scored at each curve's own minimum.",
+        soft_wrap=True,
+    )
+
+
+def _signed(value: float | None) -> str:
+    return "" if value is None else f"{value:+.4f}"
 
 
 def show_comparison(document: Mapping[str, Any], name_a: str, name_b: str) -> None:
     """Print how two sweeps compare."""
     console = terminal.console()
-    console.print(f"a: {name_a}\nb: {name_b}")
-    for name, value in document.items():
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
-            console.print(f"{name}: {value:.4g}")
-        elif isinstance(value, Mapping) and {"low", "high"} <= value.keys():
-            console.print(f"{name}: {_interval(value)}")
-    for warning in document.get("warnings", []):
+    console.print(f"a: {name_a}\nb: {name_b}\nat {notation.flops(document['flops'])} FLOPs:", soft_wrap=True)
+    table = terminal.table("", "b against a", "interval", "would be seen from", left=("",))
+    for key, label in (
+        ("multiplier", "compute that a needs, for b's loss"),
+        ("offset", "loss, nats"),
+        ("slope_difference", "slope of log loss"),
+    ):
+        interval, detectable = document[f"{key}_interval"], document[f"{key}_detectable"]
+        table.add_row(label, notation.plain(document[key]), _interval(interval), notation.plain(detectable))
+    console.print(table)
+    for at in document["at"]:
+        value = f"{notation.plain(at['multiplier'])} {_interval(at['interval'])}"
+        console.print(f"compute multiplier at {notation.flops(at['flops'])} FLOPs: {value}")
+    for warning in document["warnings"]:
         console.print(f"{warning['code']}: {warning['message']}", soft_wrap=True)
-
-
-def _show_rows(document: Mapping[str, Any], key: str) -> None:
-    rows = document[key]
-    table = terminal.table(*(rows[0] if rows else []))
-    for row in rows:
-        table.add_row(*(notation.plain(value) for value in row.values()))
-    terminal.console().print(table)
