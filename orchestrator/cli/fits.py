@@ -165,13 +165,18 @@ def read(source: str, columns: str | None, count: str | None) -> Runs:
     """Read runs with the columns that `--map` names."""
     from analysis import read_runs
 
+    return read_runs(source, columns=column_map(columns), count=count)
+
+
+def column_map(columns: str | None) -> dict[str, str]:
+    """Source column of each canonical one, from `--map`."""
     mapping = {}
     for pair in filter(None, (columns or "").split(",")):
         name, equals, column = pair.partition("=")
         if not equals:
             raise SweepError(f"--map {pair}: no column; expected NAME=COLUMN, for example --map loss=val_loss.")
         mapping[name.strip()] = column.strip()
-    return read_runs(source, columns=mapping, count=count)
+    return mapping
 
 
 def print_json(document: Any) -> None:
