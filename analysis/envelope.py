@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis import notation
+from analysis import notation, power_laws
 from analysis.documents import fit_document
 from analysis.errors import FitError
 from analysis.fitting.optimum import Optimum
@@ -72,68 +72,32 @@ class EnvelopeFit:
     @property
     def exponents(self) -> dict[str, float | None]:
         """Exponents along the envelope: a of N* ∝ C^a and b of D* ∝ C^b."""
-        return {"a": self.params_trend.exponent, "b": self.tokens_trend.exponent}
+        return power_laws.exponents(self.params_trend, self.tokens_trend)
 
     @property
     def exponents_filtered(self) -> dict[str, float | None]:
         """The same through the points on the hull: a best point above it was searched too coarsely."""
-        N, D = self.params_trend_hull, self.tokens_trend_hull
-        return {"a": N.exponent if N else None, "b": D.exponent if D else None}
+        return power_laws.exponents(self.params_trend_hull, self.tokens_trend_hull)
 
     @property
     def coefficients(self) -> dict[str, float | None]:
         """N* = N_prefactor C^N_exponent, D* = D_prefactor C^D_exponent, L* = L_floor + L_prefactor C^-L_exponent."""
-        N, D, L = self.params_trend, self.tokens_trend, self.frontier
-        return {
-            "N_exponent": N.exponent,
-            "N_prefactor": N.prefactor,
-            "D_exponent": D.exponent,
-            "D_prefactor": D.prefactor,
-            "L_floor": L.floor,
-            "L_prefactor": L.prefactor * float(L.flops.max()) ** L.gamma,
-            "L_exponent": L.gamma,
-        }
+        return power_laws.coefficients(self.params_trend, self.tokens_trend, self.frontier)
 
     @property
     def se(self) -> dict[str, float | None]:
         """Standard errors; those of the prefactors are of their logarithms."""
-        N, D = self.params_trend, self.tokens_trend
-        return {
-            "N_exponent": N.exponent_se,
-            "log_N_prefactor": N.log_prefactor_se,
-            "D_exponent": D.exponent_se,
-            "log_D_prefactor": D.log_prefactor_se,
-        }
+        return power_laws.standard_errors(self.params_trend, self.tokens_trend)
 
     @property
     def intervals(self) -> dict[str, Interval]:
         """Intervals (t) of exponents and prefactors from the scatter; `a` and `b` are the exponents again."""
-        found: dict[str, Interval] = {}
-        for name, short, trend in (("N", "a", self.params_trend), ("D", "b", self.tokens_trend)):
-            found[f"{name}_exponent"] = found[short] = trend.exponent_interval(self.level)
-            found[f"{name}_prefactor"] = trend.prefactor_interval(self.level)
-        return found
+        return power_laws.intervals(self.params_trend, self.tokens_trend, self.level)
 
     def optimum(self, flops: float, *, level: float | None = None) -> Optimum:
         """N*, D* = C / φ(N*) and L* at C = `flops`, with intervals at `level` (the fit's own by default)."""
-        level = self.level if level is None else level
-        params, span = self.params_trend.at(flops), self.params_trend.interval_at(flops, level)
-        low, high = (
-            None if end is None else flops / float(self.shapes.flops_per_token(np.array(end)))
-            for end in (span.high, span.low)
-        )
-        return Optimum(
-            flops=flops,
-            params=params,
-            tokens=flops / float(self.shapes.flops_per_token(np.array(params))),
-            loss=self.frontier.at(flops),
-            intervals={
-                "params": span,
-                "tokens": Interval(low, high, level, span.method),
-                "loss": self.frontier.interval_at(flops, level),
-            },
-            shape_rule=self.shapes.description,
-            extrapolation=flops / self.params_trend.range[1],
+        return power_laws.optimum(
+            flops, self.params_trend, self.frontier, self.shapes, self.level if level is None else level
         )
 
     predict = optimum

@@ -252,6 +252,8 @@ def _score(blank: FoldScore, train: Runs, test: Runs, observed: CurveMinimum | N
         rmse=float(np.sqrt((error**2).mean())),
         covered=float((np.abs(error) <= half).mean()),
     )
+    if observed is None:
+        return score
     return _with_optimum(score, fit.optimum(blank.target, level=settings.level), observed)
 
 

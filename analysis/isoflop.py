@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analysis import notation
+from analysis import notation, power_laws
 from analysis.documents import fit_document
 from analysis.errors import FitError
 from analysis.fitting.optimum import Optimum
@@ -25,11 +25,12 @@ from analysis.fitting.shapes import ShapeRule, shape_rule
 from analysis.frontier import LossFrontier, fit_frontier
 from analysis.isoflop_bias import Surface, vertex_bias
 from analysis.isoflop_warnings import curve_warnings
-from analysis.minima import CurveKind, CurveMinimum, Variable, common_variance, find_minimum, gather_curves
+from analysis.minima import CurveMinimum, common_variance, find_minimum, gather_curves
 from analysis.points import BUDGET_TOLERANCE, average_replicates, with_budgets
 from analysis.results import Dropped, FitWarning, Interval
 from analysis.table import Runs
 from analysis.trend import Trend, Weights, fit_trend
+from analysis.vertices import CurveKind, Variable
 
 if TYPE_CHECKING:
     from analysis.fitting.bootstrap import Bootstrap
@@ -77,47 +78,27 @@ class IsoflopFit:
     @property
     def exponents(self) -> dict[str, float | None]:
         """Exponents a of N* ∝ C^a and b of D* ∝ C^b, through every minimum that is inside."""
-        return _exponents(self.params_trend, self.tokens_trend)
+        return power_laws.exponents(self.params_trend, self.tokens_trend)
 
     @property
     def exponents_filtered(self) -> dict[str, float | None]:
         """The same through the bracketed minima alone."""
-        return _exponents(self.params_trend_filtered, self.tokens_trend_filtered)
+        return power_laws.exponents(self.params_trend_filtered, self.tokens_trend_filtered)
 
     @property
     def coefficients(self) -> dict[str, float | None]:
         """N* = N_prefactor C^N_exponent, D* = D_prefactor C^D_exponent, L* = L_floor + L_prefactor C^-L_exponent."""
-        N, D, L = self.params_trend, self.tokens_trend, self.frontier
-        return {
-            "N_exponent": N.exponent if N else None,
-            "N_prefactor": N.prefactor if N else None,
-            "D_exponent": D.exponent if D else None,
-            "D_prefactor": D.prefactor if D else None,
-            "L_floor": L.floor if L else None,
-            "L_prefactor": L.prefactor * float(L.flops.max()) ** L.gamma if L else None,
-            "L_exponent": L.gamma if L else None,
-        }
+        return power_laws.coefficients(self.params_trend, self.tokens_trend, self.frontier)
 
     @property
     def se(self) -> dict[str, float | None]:
         """Standard errors; those of the prefactors are of their logarithms, since nothing else is near normal."""
-        N, D = self.params_trend, self.tokens_trend
-        return {
-            "N_exponent": N.exponent_se if N else None,
-            "log_N_prefactor": N.log_prefactor_se if N else None,
-            "D_exponent": D.exponent_se if D else None,
-            "log_D_prefactor": D.log_prefactor_se if D else None,
-        }
+        return power_laws.standard_errors(self.params_trend, self.tokens_trend)
 
     @property
     def intervals(self) -> dict[str, Interval]:
         """Intervals of exponents and prefactors, t on k - 2 degrees of freedom; `a` and `b` are the exponents again."""
-        found: dict[str, Interval] = {}
-        for name, short, trend in (("N", "a", self.params_trend), ("D", "b", self.tokens_trend)):
-            if trend is not None:
-                found[f"{name}_exponent"] = found[short] = trend.exponent_interval(self.level)
-                found[f"{name}_prefactor"] = trend.prefactor_interval(self.level)
-        return found
+        return power_laws.intervals(self.params_trend, self.tokens_trend, self.level)
 
     def optimum(self, flops: float, *, level: float | None = None) -> Optimum:
         """N*, D* and L* at C = `flops`, with intervals at `level` (the fit's own by default).
@@ -127,25 +108,14 @@ class IsoflopFit:
         Raises:
             FitError: Fewer than two curves have their minimum inside.
         """
-        trend, frontier, level = self.params_trend, self.frontier, self.level if level is None else level
-        if trend is None or frontier is None:
+        if self.params_trend is None or self.frontier is None:
             reasons = "; ".join(f"budget {notation.flops(m.budget)}: {m.reason}" for m in self.minima if not m.usable)
             raise FitError(
                 f"{sum(m.usable for m in self.minima)} of {len(self.minima)} curves have their minimum inside; "
                 f"a prediction needs two ({reasons})."
             )
-        params, span = trend.at(flops), trend.interval_at(flops, level)
-        tokens = Interval(
-            _tokens(flops, span.high, self.shapes), _tokens(flops, span.low, self.shapes), level, span.method
-        )
-        return Optimum(
-            flops=flops,
-            params=params,
-            tokens=float(flops / self.shapes.flops_per_token(np.array(params))),
-            loss=frontier.at(flops),
-            intervals={"params": span, "tokens": tokens, "loss": frontier.interval_at(flops, level)},
-            shape_rule=self.shapes.description,
-            extrapolation=flops / trend.range[1],
+        return power_laws.optimum(
+            flops, self.params_trend, self.frontier, self.shapes, self.level if level is None else level
         )
 
     predict = optimum
@@ -295,15 +265,6 @@ def _frontier(minima: Sequence[CurveMinimum]) -> LossFrontier | None:
         variances=np.array([m.loss_se for m in minima], dtype=np.float64) ** 2 if known else None,
         degrees=sum(m.noise.degrees for m in minima if m.noise is not None) if known else 0.0,
     )
-
-
-def _tokens(flops: float, params: float | None, shapes: ShapeRule) -> float | None:
-    """D = C / φ(N), open where N is."""
-    return None if params is None else float(flops / shapes.flops_per_token(np.array(params)))
-
-
-def _exponents(params: Trend | None, tokens: Trend | None) -> dict[str, float | None]:
-    return {"a": params.exponent if params else None, "b": tokens.exponent if tokens else None}
 
 
 def _curve_document(minimum: CurveMinimum, bias: float | None) -> dict[str, Any]:

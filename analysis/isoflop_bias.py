@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.minima import Curve, Variable
 from analysis.parabola import fit_parabola
 from analysis.table import Array
 from analysis.trend import fit_trend
+from analysis.vertices import Curve, Variable
 
 Surface = Callable[[Array, Array], Array]
 """Loss in nats per token from N and D, arrays of one shape; a fit's or a law's `predict`."""

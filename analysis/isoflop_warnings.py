@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from analysis import notation
-from analysis.minima import Curve, CurveMinimum
+from analysis.minima import CurveMinimum
 from analysis.results import FitWarning
 from analysis.trend import Trend, t_quantile
+from analysis.vertices import Curve
 
 OFF_CENTRE = 1.5
 """Factor between a grid's middle and the minimum from which it is called off centre (chosen: a factor 3 costs 6-12 %

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from analysis import notation
 from analysis.fitting.shapes import ShapeRule
-from analysis.parabola import Parabola, fit_parabola
+from analysis.parabola import fit_parabola
 from analysis.results import Interval
 from analysis.table import Array
 from analysis.trend import t_quantile
+from analysis.vertices import Curve, CurveKind, Noise, Variable, Vertex, akima_vertex, parabola_vertex
 
-Variable = Literal["params", "tokens"]
-CurveKind = Literal["parabola", "akima"]
 Status = Literal["bracketed", "inside", "edge", "no_minimum", "too_few"]
 
 PRIOR_DEGREES = 4.0
@@ -28,60 +26,6 @@ sizes)."""
 BRACKET_SIZES, BRACKET_ERRORS, BRACKET_LOG10_SE = 2, 2.0, 0.25
 """The quality filter: sizes on each side, standard errors that they lie above the minimum, largest error of log10 of
 the optimum."""
-
-_AKIMA_DRAWS, _AKIMA_GRID, _AKIMA_SEED = 400, 513, 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Noise:
-    """Standard deviation of one run's loss about its curve, with the degrees of freedom that it is known by."""
-
-    sd: float
-    degrees: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Curve:
-    """Seed-averaged points of one budget, sorted by size, and the interpolant through them.
-
-    Attributes:
-        budget: C in FLOPs.
-        variable: What the interpolant is a function of, in natural logarithms.
-        params: N, shape (n,).
-        tokens: D, shape (n,).
-        loss: Seed-averaged losses, shape (n,).
-        replicates: Runs behind each, shape (n,).
-        squares: Squared deviations of replicates from their means, summed.
-        shapes: FLOPs per token along the shapes of all the runs.
-        parabola: Through the points, weighted by replicates; None with fewer than three sizes.
-    """
-
-    budget: float
-    variable: Variable
-    params: Array
-    tokens: Array
-    loss: Array
-    replicates: Array
-    squares: float
-    shapes: ShapeRule
-    parabola: Parabola | None
-
-    @property
-    def x(self) -> Array:
-        """Logarithm of the variable, shape (n,)."""
-        return np.log(self.params if self.variable == "params" else self.tokens)
-
-    @property
-    def misfit(self) -> float:
-        """Squared residuals of all single runs about the parabola, summed."""
-        if self.parabola is None:
-            return self.squares
-        return self.squares + float(self.replicates @ (self.loss - self.parabola(self.x)) ** 2)
-
-    @property
-    def degrees(self) -> float:
-        """Degrees of freedom of `misfit`."""
-        return float(max(self.replicates.sum() - (3 if self.parabola else len(self.loss)), 0.0))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,115 +120,23 @@ def find_minimum(curve: Curve, *, kind: CurveKind, common: float | None, level: 
     if common is not None:
         degrees = PRIOR_DEGREES + curve.degrees
         noise = Noise(sd=float(np.sqrt((PRIOR_DEGREES * common + curve.misfit) / degrees)), degrees=degrees)
-    if kind == "akima":
-        return _akima_minimum(curve, noise, level)
-    return _parabola_minimum(curve, curve.parabola, noise, level)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Vertex:
-    """Lowest point of an interpolant, in logarithms of the curve's variable.
-
-    Attributes:
-        x: Where it is.
-        value: The loss there.
-        x_se: Standard error of x; None where the noise is unknown, as in the two that follow.
-        value_se: Standard error of the value.
-        rise: Each point's height above the value in standard errors, shape (n,).
-        ends: Interval of x, None for an open end.
-        method: How `ends` were made.
-        depth: Lower end of the interpolant above the value.
-    """
-
-    x: float
-    value: float
-    x_se: float | None
-    value_se: float | None
-    rise: Array | None
-    ends: tuple[float | None, float | None]
-    method: str
-    depth: float
-
-
-def _parabola_minimum(curve: Curve, parabola: Parabola, noise: Noise | None, level: float) -> CurveMinimum:
-    x, vertex, lowest = curve.x, parabola.vertex, parabola.at_vertex()
-    without = CurveMinimum(
-        budget=curve.budget, status="no_minimum", curve=curve, noise=noise, smooth=parabola,
-        reason="the fitted curve bends downwards; add sizes on both sides, or seeds",
-    )  # fmt: skip
-    if parabola.coefficients[2] <= 0:
-        return without
-    if not x.min() < vertex < x.max():
-        return replace(without, status="edge", reason=_edge_reason(curve, vertex < x.min()))
-    found = _Vertex(
-        x=vertex,
-        value=lowest,
-        x_se=parabola.vertex_se(noise.sd) if noise else None,
-        value_se=parabola.minimum_se(noise.sd) if noise else None,
-        rise=parabola.rise(x, curve.loss, curve.replicates, noise.sd) if noise else None,
-        ends=parabola.fieller(noise.sd, t_quantile(noise.degrees, level)) if noise else (None, None),
-        method="fieller",
-        depth=float(parabola(np.array([x.min(), x.max()])).min() - lowest),
+    if kind == "parabola" and curve.parabola.coefficients[2] <= 0:
+        reason = "the fitted curve bends downwards; add sizes on both sides, or seeds"
+        return CurveMinimum(
+            budget=curve.budget, status="no_minimum", reason=reason, curve=curve, noise=noise, smooth=curve.parabola
+        )
+    akima = kind == "akima"
+    found = akima_vertex(curve, noise, level) if akima else parabola_vertex(curve, curve.parabola, noise, level)
+    if curve.x.min() < found.x < curve.x.max():
+        return _placed(curve, noise, found, level)
+    reason = _edge_reason(curve, found.x <= curve.x.min())
+    return CurveMinimum(
+        budget=curve.budget, status="edge", reason=reason, curve=curve, noise=noise, smooth=found.smooth
     )
-    return _placed(without, found, level)
 
 
-def _akima_minimum(curve: Curve, noise: Noise | None, level: float) -> CurveMinimum:
-    """Minimum of Akima's interpolant; its error is that of curves simulated with the runs' noise."""
-    from scipy.interpolate import Akima1DInterpolator
-
-    knots, inverse = np.unique(curve.x, return_inverse=True)
-    weights = np.bincount(inverse, curve.replicates)
-    means = np.bincount(inverse, curve.replicates * curve.loss) / weights
-    smooth = Akima1DInterpolator(knots, means)
-    (x,), (value,), (inside,) = _grid_minima(knots, smooth)
-    without = CurveMinimum(
-        budget=curve.budget, status="edge", curve=curve, noise=noise, smooth=smooth,
-        reason=_edge_reason(curve, x <= knots[0]),
-    )  # fmt: skip
-    if not inside:
-        return without
-    found = _Vertex(
-        x=x, value=value, x_se=None, value_se=None, rise=None, ends=(None, None), method="simulation",
-        depth=float(min(means[0], means[-1]) - value),
-    )  # fmt: skip
-    if noise is None:
-        return _placed(without, found, level)
-    draws = np.random.default_rng(_AKIMA_SEED).standard_normal((len(knots), _AKIMA_DRAWS))
-    simulated = Akima1DInterpolator(knots, means[:, None] + draws * (noise.sd / np.sqrt(weights))[:, None])
-    spread, lows, within = _grid_minima(knots, simulated)
-    value_se, tail = float(lows.std(ddof=1)), (1 - level) / 2
-    low, high = np.quantile(spread, [tail, 1 - tail])
-    found = replace(
-        found,
-        x_se=float(spread.std(ddof=1)),
-        value_se=value_se,
-        rise=(curve.loss - value) / np.hypot(noise.sd / np.sqrt(curve.replicates), value_se),
-        ends=(
-            float(low) if (~within & (spread <= knots[0])).mean() < tail else None,
-            float(high) if (~within & (spread >= knots[-1])).mean() < tail else None,
-        ),
-    )
-    return _placed(without, found, level)
-
-
-def _grid_minima(knots: Array, smooth: Callable[[Array], Array]) -> tuple[Array, Array, NDArray[np.bool_]]:
-    """Lowest point of each interpolant, refined by the parabola through its neighbours; shapes (m,)."""
-    grid = np.linspace(knots[0], knots[-1], _AKIMA_GRID)
-    values = smooth(grid).reshape(_AKIMA_GRID, -1)
-    lowest = values.argmin(0)
-    inside = (lowest > 0) & (lowest < _AKIMA_GRID - 1)
-    middle = lowest.clip(1, _AKIMA_GRID - 2)
-    left, centre, right = (np.take_along_axis(values, (middle + k)[None], 0)[0] for k in (-1, 0, 1))
-    bend = left - 2 * centre + right
-    shift = np.where(inside & (bend > 0), (left - right) / np.where(bend > 0, 2 * bend, 1.0), 0.0)
-    vertex = np.where(inside, grid[middle] + shift * (grid[1] - grid[0]), grid[lowest])
-    return vertex, np.where(inside, centre - (left - right) * shift / 4, values.min(0)), inside
-
-
-def _placed(without: CurveMinimum, found: _Vertex, level: float) -> CurveMinimum:
+def _placed(curve: Curve, noise: Noise | None, found: Vertex, level: float) -> CurveMinimum:
     """A minimum that lies inside, in both variables and with its status."""
-    curve, noise = without.curve, without.noise
     reason = _unbracketed_reason(curve, found)
     variable, other = curve.variable, "tokens" if curve.variable == "params" else "params"
     low, high = (None if end is None else float(np.exp(end)) for end in found.ends)
@@ -295,8 +147,11 @@ def _placed(without: CurveMinimum, found: _Vertex, level: float) -> CurveMinimum
     loss_interval = Interval(None, None, level, "t")
     if half is not None:
         loss_interval = Interval(found.value - half, found.value + half, level, "t")
-    return replace(
-        without,
+    return CurveMinimum(
+        budget=curve.budget,
+        curve=curve,
+        noise=noise,
+        smooth=found.smooth,
         status="bracketed" if reason is None else "inside",
         reason=reason,
         params=places["params"],
@@ -322,7 +177,7 @@ def _along(curve: Curve, value: float) -> float:
     return float(np.exp(np.interp(wanted, cost, np.log(sizes)) + beyond))
 
 
-def _unbracketed_reason(curve: Curve, found: _Vertex) -> str | None:
+def _unbracketed_reason(curve: Curve, found: Vertex) -> str | None:
     """Which rule of the quality filter a minimum fails, None for none."""
     if found.rise is None or found.x_se is None:
         return "no replicates and no points to spare: the noise is unknown, and nothing shows a bracket. Add seeds"

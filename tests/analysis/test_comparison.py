@@ -56,11 +56,11 @@ def test_equal_sweeps_say_what_could_not_have_been_seen(simulate: Simulate) -> N
 def test_nine_of_ten_intervals_hold_the_multiplier(simulate: Simulate) -> None:
     """Within three standard errors of the nominal share, from below; noise as large as real sweeps have."""
     hits = []
-    for seed in range(60):
+    for seed in range(40):
         layout: dict[str, Any] = {"noise": 0.006, "budgets": (1e18, 3e18, 1e19), "seeds": 2}
         result = compare(simulate(seed=seed, **layout), simulate(seed=900 + seed, law=BETTER, **layout))
         hits.append(result.multiplier.interval.low <= 1.5 <= result.multiplier.interval.high)
-    assert np.mean(hits) > 0.9 - 3 * np.sqrt(0.09 / 60)
+    assert np.mean(hits) > 0.9 - 3 * np.sqrt(0.09 / 40)
 
 
 def test_sweeps_that_measure_differently_are_refused(simulate: Simulate) -> None:
