@@ -19,7 +19,11 @@ from trainer.operations import causal_attention, causal_mask, merge_heads, rms_n
 from trainer.parametrization import Group, attention_scale, init_std, learning_rate, logit_scale
 from trainer.spec import Activation, AdamW, Parametrization, RunSpec, Transformer
 
-ROTARY_BASE = 10000.0
+ROTARY_BASE_OVER_CONTEXT = 2.0
+"""Base of the rotary angles over the context, so that the slowest pair turns by half a radian across a window; chosen.
+
+At 64 tokens a base of 30 or 100 scores .02 nats better than the usual 10,000, most of whose pairs never turn there.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +106,7 @@ class Model:
 def build(spec: RunSpec, device: str = "cpu") -> Model:
     """The model of a spec, without parameters."""
     shape = spec.model
-    rotary = rotary_table(shape.context, shape.width // shape.heads, ROTARY_BASE)
+    rotary = rotary_table(shape.context, shape.width // shape.heads, ROTARY_BASE_OVER_CONTEXT * shape.context)
     dtype = torch.bfloat16 if spec.precision == "bf16" else torch.float32
     return Model(
         shape=shape,

@@ -127,12 +127,13 @@ class Parametrization:
     Attributes:
         kind: Which rule.
         base_width: Width at which both rules agree on rates.
-        base_head_size: Head size at which both rules agree on attention logits.
+        base_head_size: Head size at which both rules agree on attention logits. Chosen: with 2 to 8 attention starts
+            flatter than with 32, and scores .02 nats better at a width of 16 or 24.
     """
 
     kind: Literal["mup", "standard"] = "mup"
     base_width: int = 32
-    base_head_size: int = 32
+    base_head_size: int = 4
 
 
 @dataclass(frozen=True, kw_only=True)
