@@ -109,13 +109,17 @@ def _text(value: object) -> str:
 
 
 def diagnostics_section(summary: Summary) -> Section:
-    """Every warning, most serious first."""
-    rows = [(warning.code, warning.message) for warning in summary.warnings]
-    caption = "All warnings, the most serious first"
-    found: Block = grid(caption, ("code", "what was found, and what to do"), rows, words_last=True)
-    if not rows:
-        found = Text(text="None of the checks found anything.")
-    return Section(name="diagnostics", title="Diagnostics", blocks=(found, checklist(summary)))
+    """Every question and its answer, all other warnings, and the checklist."""
+    blocks: list[Block] = []
+    if summary.diagnostics:
+        answers = [(one.question, one.answer, one.computed) for one in summary.diagnostics]
+        header = ("question", "answer", "what was computed, and what to do")
+        blocks.append(grid("Questions asked of the fits", header, answers, text_columns=2, words_last=True))
+    codes = {one.code for one in summary.diagnostics}
+    others = [(warning.code, warning.message) for warning in summary.warnings if warning.code not in codes]
+    if others:
+        blocks.append(grid("Found besides", ("code", "what, and what to do"), others, words_last=True))
+    return Section(name="diagnostics", title="Diagnostics", blocks=(*blocks, checklist(summary)))
 
 
 def provenance_section(summary: Summary) -> Section:

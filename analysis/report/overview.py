@@ -18,8 +18,14 @@ def summary_section(summary: Summary) -> Section:
         return Section(name="summary", title="Summary", blocks=(missing("No law of compute yet", headline),))
     basis = f"{headline.exponent_text}; {headline.basis}; C in FLOPs."
     blocks: list[Block] = [Text(kind="law", text=headline.law), Text(text=basis[0].upper() + basis[1:])]
-    blocks += [_predictions(headline), *_allocation(summary, headline)]
+    blocks += [_predictions(headline), Text(text=_CAUTION), *_allocation(summary, headline)]
     return Section(name="summary", title="Summary", blocks=tuple(blocks))
+
+
+_CAUTION = (
+    "Intervals hold the noise of these runs and the scatter between budgets. None of them covers a law that changes on the "
+    "way: beyond ten times the largest compute, read the backtest first and add a larger budget."
+)
 
 
 def _predictions(headline: Headline) -> Block:

@@ -6,11 +6,12 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import TypedDict, TypeVar
 
 import pandas as pd
 
 from analysis.combined import compare_approaches
+from analysis.diagnostics import Diagnostic, check_runs, diagnose
 from analysis.envelope import EnvelopeFit, fit_envelope
 from analysis.fitting.shapes import shape_rule
 from analysis.fitting.solve import Engine
@@ -37,6 +38,9 @@ COMPILED_FROM = 1000
 BACKTESTED = ("additive",)
 """Forms of the report's backtest; `isoflop backtest` compares more of them, and takes its time."""
 
+LEAST_ENVELOPE = 5
+"""Points from which an envelope is held against the other approaches (chosen): three lowest points disagree by their noise."""
+
 Fit = TypeVar("Fit")
 
 
@@ -56,6 +60,8 @@ class Summary:
         envelope: Approach 1.
         backtest: Approaches 2 and 3 fitted on smaller budgets and scored on larger ones.
         disagreement: Whether the approaches differ by more than their errors.
+        checks: Warnings that need the whole table, the curves or a second fit.
+        diagnostics: Every question that was asked of the fits, with its answer.
         optima: Compute-optimal models of each approach that has a result.
         headline: N*(C), and predictions.
     """
@@ -71,6 +77,8 @@ class Summary:
     envelope: EnvelopeFit | Failed
     backtest: Backtest | Failed
     disagreement: tuple[FitWarning, ...]
+    checks: tuple[FitWarning, ...]
+    diagnostics: tuple[Diagnostic, ...]
     optima: Optima
     headline: Headline | Failed
 
@@ -84,7 +92,7 @@ class Summary:
         """All that weakens the fits, most serious first, each code and message once."""
         parts = (self.isoflop, self.parametric, self.envelope, self.backtest)
         from_parts = [warning for part in parts if not isinstance(part, Failed) for warning in part.warnings]
-        every = [*from_parts, *self.disagreement, *_own_warnings(self)]
+        every = [*from_parts, *self.disagreement, *self.checks, *_own_warnings(self)]
         return tuple(
             sorted({warning.message: warning for warning in every}.values(), key=lambda warning: -warning.severity)
         )
@@ -96,6 +104,11 @@ class Summary:
         for warning in self.warnings:
             worst.setdefault(warning.code, warning)
         return tuple(worst.values())[:3]
+
+
+class _Asked(TypedDict):
+    isoflop: IsoflopFit | None
+    parametric: FormFit | None
 
 
 def summarize(source: Source | Runs, *, seed: int = 0) -> Summary:
@@ -116,6 +129,8 @@ def summarize(source: Source | Runs, *, seed: int = 0) -> Summary:
     parametric = _fitted(runs, lambda given: fit_form(given, seed=seed, engine=engine))
     envelope = _fitted(runs, lambda given: fit_envelope(given, level=LEVEL))
     fits: dict[str, AnyFit | Failed] = {"isoflop": isoflop, "parametric": parametric, "envelope": envelope}
+    asked: _Asked = {"isoflop": found(isoflop), "parametric": found(parametric)}
+    disagreement = _disagreement(runs, fits)
     optima = {} if isinstance(runs, Failed) else compute_optima(fits, runs)
     return Summary(
         source=name,
@@ -128,7 +143,9 @@ def summarize(source: Source | Runs, *, seed: int = 0) -> Summary:
         parametric=parametric,
         envelope=envelope,
         backtest=_fitted(runs, lambda given: backtest(given, forms=BACKTESTED, level=LEVEL, seed=seed, engine=engine)),
-        disagreement=_disagreement(runs, fits),
+        disagreement=disagreement,
+        checks=() if isinstance(runs, Failed) else check_runs(runs, curves=curves, **asked),
+        diagnostics=() if isinstance(runs, Failed) else diagnose(runs, curves=curves, found=disagreement, **asked),
         optima=optima,
         headline=runs if isinstance(runs, Failed) else choose_headline(fits, optima, runs),
     )
@@ -159,6 +176,9 @@ def _fitted(runs: Runs | Failed, fit: Callable[[Runs], Fit]) -> Fit | Failed:
 
 def _disagreement(runs: Runs | Failed, fits: Mapping[str, AnyFit | Failed]) -> tuple[FitWarning, ...]:
     present = {name: fit for name, fit in fits.items() if not isinstance(fit, Failed)}
+    envelope = present.get("envelope")
+    if isinstance(envelope, EnvelopeFit) and len(envelope.flops) < LEAST_ENVELOPE:
+        del present["envelope"]
     if isinstance(runs, Failed) or len(present) < 2:
         return ()
     return tuple(compare_approaches(present, 10 * float(runs.column("flops").max())))

@@ -1,0 +1,120 @@
+"""A report is written whatever the data, and says what they do not show."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from analysis import FitError, SourceError, read_runs
+from analysis.report import Summary, ending_lines, summarize, write_report
+from analysis.report.outcome import Failed
+from tests.report.conftest import ALPHA, BETA, planted_rows, read_page, write_store
+
+
+def written(source: object, folder: Path) -> tuple[Summary, str]:
+    made = write_report(source, folder / "report.html")  # type: ignore[arg-type]
+    page = read_page(made.path)
+    assert page.unclosed == []
+    return made.summary, page.text
+
+
+def test_a_store_without_a_finished_run(tmp_path: Path) -> None:
+    rows = planted_rows(seeds=1).assign(status="pending", loss=None)
+    summary, text = written(write_store(rows, tmp_path / "store"), tmp_path)
+    assert isinstance(summary.headline, Failed)
+    assert "21 pending" in text
+    assert "has no run with status ok" in text
+    assert ending_lines(summary)[0].startswith("no law yet: ")
+
+
+def test_one_budget_shows_its_curve_and_says_what_is_missing(tmp_path: Path) -> None:
+    summary, text = written(planted_rows((1e11,)), tmp_path)
+    assert [minimum.status for minimum in summary.minima] == ["bracketed"]
+    assert "isoflop-curves-title" in text
+    assert "one budget only" in text
+
+
+def test_two_budgets_have_no_interval(tmp_path: Path) -> None:
+    summary, _ = written(planted_rows((3e10, 3e11)), tmp_path)
+    lines = ending_lines(summary)
+    assert "the exponent has no interval" in lines[0]
+    assert any(line.startswith("backtest: ") and "Add budgets" in line for line in lines)
+
+
+def test_three_single_seeds_over_a_decade_do_not_identify_the_exponent(tmp_path: Path) -> None:
+    summary, text = written(planted_rows(seeds=1), tmp_path)
+    assert "not identified beyond" in summary.weaknesses[0].message
+    assert "not identified beyond" in "\n".join(ending_lines(summary))
+    assert "not identified beyond" in text
+    assert "single_seed" in {warning.code for warning in summary.warnings}
+
+
+def test_six_runs_are_too_few_for_a_law_but_not_for_a_report(tmp_path: Path) -> None:
+    summary, text = written(planted_rows((1e10, 3e10), sizes=3, seeds=1), tmp_path)
+    assert len(summary.rows) == 6
+    assert "IsoFLOP curves" in text
+
+
+def test_a_csv_with_other_names(tmp_path: Path) -> None:
+    source = tmp_path / "runs.csv"
+    rows = planted_rows()[["params", "flops", "loss"]]
+    rows.rename(columns={"params": "N", "flops": "C", "loss": "L"}).to_csv(source, index=False)
+    summary, text = written(source, tmp_path)
+    assert summary.title == "runs.csv"
+    assert "flops / (6 params)" in text
+    assert "does not say with which learning rates" in text
+
+
+def test_runs_without_common_budgets(tmp_path: Path) -> None:
+    rows = planted_rows().drop(columns="budget")
+    scattered = rows.assign(tokens=rows["tokens"] * (1 + 0.13 * (rows.index % 7)))
+    scattered["flops"] = 6.0 * scattered["params"] * scattered["tokens"]
+    summary, text = written(read_runs(scattered), tmp_path)
+    assert summary.minima == ()
+    assert "column `budget`" in text
+    assert summary.headline.approach == "parametric"  # type: ignore[union-attr]
+
+
+def test_a_source_that_makes_no_sense_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="does not exist"):
+        write_report(tmp_path / "nothing", tmp_path / "report.html")
+    with pytest.raises(SourceError, match="no column for"):
+        write_report(pd.DataFrame({"x": [1.0]}), tmp_path / "report.html")
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_a_bug_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise TypeError("a bug")
+
+    monkeypatch.setattr("analysis.report.summary.fit_isoflop", broken)
+    with pytest.raises(TypeError):
+        summarize(planted_rows())
+
+
+def test_the_ending_recovers_the_planted_law() -> None:
+    summary = summarize(planted_rows((1e10, 3e10, 1e11, 3e11, 1e12), noise=0.001))
+    headline = summary.headline
+    assert not isinstance(headline, Failed)
+    span = headline.exponent_interval
+    assert span.low is not None
+    assert span.high is not None
+    assert span.low < BETA / (ALPHA + BETA) < span.high
+    lines = ending_lines(summary)
+    assert lines[0].startswith("N*(C) = ")
+    assert ["(10x)" in line for line in lines].count(True) == 1
+    assert ["(100x)" in line for line in lines].count(True) == 1
+    assert any(line.startswith("backtest: fitted on 4 smaller budgets") for line in lines)
+    assert len(summary.weaknesses) <= 3
+
+
+def test_a_fit_error_becomes_a_section(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise FitError("no fit today")
+
+    monkeypatch.setattr("analysis.report.summary.fit_form", refused)
+    summary, text = written(planted_rows(), tmp_path)
+    assert isinstance(summary.parametric, Failed)
+    assert text.count("no fit today") >= 3
