@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import sys
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -23,6 +26,13 @@ BEST_STARTS = 5
 OTHER_STARTS = 5
 AGREEMENT = 1e-6
 """Starts agree when their objectives differ by less than this share (chosen)."""
+
+LOADING_WORK = 1_000_000
+COMPILING_WORK = 10_000_000
+"""Row-runs that NumPy solves while the compiled kernel is loaded, or compiled (measured, on one core)."""
+
+_numpy_work = 0
+"""Row-runs that this process has solved with NumPy where the kernel could have served."""
 
 CHUNK = 128
 """Rows that the NumPy path solves at once: a few megabytes, which stay in the cache."""
@@ -99,7 +109,8 @@ def solve_rows(problem: Problem, starts: Array, weights: Array, delta: float, *,
     sums of absolute residuals.
     """
     deltas = LAD_DELTAS if delta == 0 else (delta,)
-    if engine == "compiled" or (engine == "auto" and can_compile(problem)):
+    work = len(starts) * len(problem.loss) * len(deltas)
+    if engine == "compiled" or (engine == "auto" and can_compile(problem) and pays_to_compile(work)):
         ends = _compiled(problem, starts, weights, deltas)
     else:
         ends = _numpy(problem, starts, weights, deltas)
@@ -117,6 +128,27 @@ def can_compile(problem: Problem) -> bool:
 @cache
 def _has_numba() -> bool:
     return importlib.util.find_spec("numba") is not None
+
+
+def pays_to_compile(work: int) -> bool:
+    """Whether the compiled kernel is the faster choice for so many row-runs, given what it costs to have it.
+
+    Loading numba and the cached machine code takes about a second, compiling ten; NumPy solves some 1e6 row-runs a
+    second. So a single fit stays with NumPy, until a process has done as much with it as the kernel would have cost.
+    """
+    global _numpy_work
+    if "analysis.fitting.kernel" in sys.modules:
+        return True
+    cost = LOADING_WORK if _is_cached() else COMPILING_WORK
+    _numpy_work += work
+    return work > cost or _numpy_work > 2 * cost
+
+
+@cache
+def _is_cached() -> bool:
+    """Whether numba has left compiled code of the kernel on this machine."""
+    folders = (Path(__file__).parent / "__pycache__", Path(os.environ.get("NUMBA_CACHE_DIR", "") or os.devnull))
+    return any(next(folder.rglob("kernel.solve_rows-*.nbi"), None) is not None for folder in folders)
 
 
 def _compiled(problem: Problem, starts: Array, weights: Array, deltas: tuple[float, ...]) -> Solutions:
