@@ -32,6 +32,7 @@ _PUBLIC = {
     "fit_form": "analysis.parametric",
     "fit_isoflop": "analysis.isoflop",
     "law": "analysis.laws.published",
+    "parabola_bias": "analysis.isoflop_bias",
     "read_curves": "analysis.sources",
     "read_runs": "analysis.reading",
     "store_curves": "analysis.stores",

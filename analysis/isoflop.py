@@ -23,7 +23,7 @@ from analysis.errors import FitError
 from analysis.fitting.optimum import Optimum
 from analysis.fitting.shapes import ShapeRule, shape_rule
 from analysis.frontier import LossFrontier, fit_frontier
-from analysis.isoflop_bias import Surface, vertex_bias
+from analysis.isoflop_bias import ParabolaBias, Surface, bias_of_curves, vertex_bias
 from analysis.isoflop_warnings import curve_warnings
 from analysis.minima import CurveMinimum, common_variance, find_minimum, gather_curves
 from analysis.points import BUDGET_TOLERANCE, average_replicates, with_budgets
@@ -47,7 +47,7 @@ class IsoflopFit:
         weights: How minima are weighted in the power laws.
         level: Nominal level of every interval.
         minima: One per budget, by rising budget.
-        bias: Predicted shift of ln of each minimum by the curve's shape, subtracted before the power laws; None
+        shifts: Predicted shift of ln of each minimum by the curve's shape, subtracted before the power laws; None
             uncorrected.
         shapes: FLOPs per token along the runs' own shapes.
         params_trend: N*(C) through the minima that are inside; None with fewer than two.
@@ -65,7 +65,7 @@ class IsoflopFit:
     weights: Weights
     level: float
     minima: tuple[CurveMinimum, ...]
-    bias: Mapping[float, float] | None
+    shifts: Mapping[float, float] | None
     shapes: ShapeRule
     params_trend: Trend | None
     tokens_trend: Trend | None
@@ -120,6 +120,24 @@ class IsoflopFit:
 
     predict = optimum
 
+    def bias(self, surface: Surface, *, flops: float) -> ParabolaBias:
+        """What parabolas on this fit's own points do to a surface without noise, and to its optimum at C = `flops`.
+
+        Args:
+            surface: L(N, D), such as the `predict` of a parametric fit to the same runs.
+            flops: Target C.
+
+        Raises:
+            FitError: Fewer than two curves have their minimum inside, or they are no parabolas.
+        """
+        curves = [m.curve for m in self.minima if m.usable]
+        if self.curve != "parabola" or len(curves) < 2:
+            raise FitError(
+                f"the bias is that of parabolas with two minima inside; this fit has {len(curves)} with {self.curve}. "
+                "Use curve='parabola', or add budgets."
+            )
+        return bias_of_curves(curves, surface, flops=flops)
+
     def bootstrap(self, count: int = 1000, *, seed: int = 0) -> Bootstrap:
         """Repeat the whole fit on resampled points; see `analysis.isoflop_bootstrap`."""
         from analysis.isoflop_bootstrap import bootstrap_isoflop
@@ -149,7 +167,7 @@ class IsoflopFit:
             exponents=self.exponents,
             exponents_filtered=self.exponents_filtered,
             warnings=self.warnings,
-            curves=[_curve_document(m, (self.bias or {}).get(m.budget)) for m in self.minima],
+            curves=[_curve_document(m, (self.shifts or {}).get(m.budget)) for m in self.minima],
         )
 
 
@@ -188,10 +206,10 @@ def fit_isoflop(
     _refuse_unusable(runs, len(curves), max(len(np.unique(c.x)) for c in curves))
     common = common_variance(curves)
     minima = tuple(find_minimum(c, kind=curve, common=common, level=level) for c in curves)
-    bias = None if correct_bias is None else _predicted_bias(minima, correct_bias, curve)
+    shifts = None if correct_bias is None else _predicted_bias(minima, correct_bias, curve)
     inside = [m for m in minima if m.usable]
-    params_trend, tokens_trend = _trends(inside, bias, weights)
-    filtered = _trends([m for m in inside if m.status == "bracketed"], bias, weights)
+    params_trend, tokens_trend = _trends(inside, shifts, weights)
+    filtered = _trends([m for m in inside if m.status == "bracketed"], shifts, weights)
     left_out = [
         Dropped(run=f"budget {notation.flops(m.budget)}", reason=m.reason or "") for m in minima if not m.usable
     ]
@@ -202,7 +220,7 @@ def fit_isoflop(
         weights=weights,
         level=level,
         minima=minima,
-        bias=bias,
+        shifts=shifts,
         shapes=shapes,
         params_trend=params_trend,
         tokens_trend=tokens_trend,

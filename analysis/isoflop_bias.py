@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from analysis.fitting.shapes import SIX_N
 from analysis.parabola import fit_parabola
 from analysis.table import Array
 from analysis.trend import fit_trend
@@ -52,15 +53,24 @@ def parabola_bias(
         flops: Target C of the extrapolation.
         variable: What the grids and parabolas are in.
     """
-    C = np.asarray(budgets, dtype=np.float64)
-    fitted, true = np.empty(len(C)), np.empty(len(C))
-    for i, (budget, grid) in enumerate(zip(C, grids, strict=True)):
-        other = budget / (6 * grid)
-        loss = surface(grid, other) if variable == "params" else surface(other, grid)
-        fitted[i] = np.exp(fit_parabola(np.log(grid), loss, np.ones_like(grid)).vertex)
-        true[i] = _true_optimum(surface, budget, _six_n, variable, np.log(grid))
+    curves = [_planned_curve(budget, grid, variable) for budget, grid in zip(budgets, grids, strict=True)]
+    return bias_of_curves(curves, surface, flops=flops)
+
+
+def bias_of_curves(curves: Sequence[Curve], surface: Surface, *, flops: float) -> ParabolaBias:
+    """Predict the bias of parabolas through a surface at the points of these curves, with their own φ.
+
+    Args:
+        curves: At least two, by rising budget; their losses are not used.
+        surface: The loss.
+        flops: Target C of the extrapolation.
+    """
+    C = np.array([curve.budget for curve in curves])
+    shapes, variable = curves[0].shapes, curves[0].variable
+    true = np.array([_true_optimum(surface, c.budget, shapes.flops_per_token, variable, c.x) for c in curves])
+    fitted = true * np.exp([vertex_bias(curve, surface) for curve in curves])
     trend = fit_trend(C, fitted)
-    target = _true_optimum(surface, flops, _six_n, variable, np.log([trend.at(flops)]))
+    target = _true_optimum(surface, flops, shapes.flops_per_token, variable, np.log([trend.at(flops)]))
     slope = np.log(true[-1] / true[0]) / np.log(C[-1] / C[0])
     return ParabolaBias(
         budgets=C,
@@ -88,8 +98,14 @@ def additive_surface(coefficients: Mapping[str, float]) -> Surface:
     return loss
 
 
-def _six_n(params: Array) -> Array:
-    return 6 * params
+def _planned_curve(budget: float, grid: Array, variable: Variable) -> Curve:
+    """Points of a grid that nobody has run, under C = 6ND."""
+    other = budget / (6 * grid)
+    params, tokens = (grid, other) if variable == "params" else (other, grid)
+    return Curve(
+        budget=float(budget), variable=variable, params=params, tokens=tokens, loss=np.zeros_like(grid),
+        replicates=np.ones_like(grid), squares=0.0, shapes=SIX_N, parabola=None,
+    )  # fmt: skip
 
 
 def _true_optimum(

@@ -84,7 +84,7 @@ def _resampled_vertices(minimum: CurveMinimum, count: int, generator: np.random.
 
 
 def _shift(fit: IsoflopFit, minimum: CurveMinimum) -> float:
-    return (fit.bias or {}).get(minimum.budget, 0.0)
+    return (fit.shifts or {}).get(minimum.budget, 0.0)
 
 
 def _refitted(fit: IsoflopFit, minima: Sequence[CurveMinimum], logs: Array) -> Array:

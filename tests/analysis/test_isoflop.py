@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import FitError, Runs, fit_isoflop, read_runs
+from analysis import FitError, Runs, fit_form, fit_isoflop, read_runs
 from analysis.isoflop_bias import additive_surface, parabola_bias
 from analysis.parabola import fit_parabola
 
@@ -49,6 +49,16 @@ def test_predicted_bias_corrects_every_grid(
     corrected = fit_isoflop(runs, variable=variable, correct_bias=additive_surface(LAW)).optimum(1e24).params
     assert corrected == pytest.approx(true_optimum(1e24), rel=1e-6)
     assert abs(plain / true_optimum(1e24) - 1) > 1e-4
+
+
+def test_bias_of_the_fits_own_grid_is_what_the_fit_shows(
+    simulate: Simulate, true_optimum: Callable[[float], float]
+) -> None:
+    fit = fit_isoflop(simulate(off_centre=2.0, spread=4.0))
+    predicted = fit.bias(additive_surface(LAW), flops=1e24)
+    assert 1 + predicted.relative_error == pytest.approx(fit.optimum(1e24).params / true_optimum(1e24), rel=1e-6)
+    by_form = fit.bias(fit_form(fit.runs, engine="numpy").predict, flops=1e24)
+    assert by_form.relative_error == pytest.approx(predicted.relative_error, rel=1e-4)
 
 
 def test_akima_follows_the_curve_where_a_parabola_cannot(
