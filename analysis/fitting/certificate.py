@@ -18,7 +18,7 @@ from analysis.fitting.model import build_model
 from analysis.fitting.newton import curvature
 from analysis.fitting.objective import objective_value
 from analysis.fitting.problem import Problem
-from analysis.fitting.solve import AGREEMENT, Search
+from analysis.fitting.solve import AGREEMENT, ROUNDING, Search, rounding
 
 Array = NDArray[np.float64]
 
@@ -27,9 +27,6 @@ DECREMENT_LIMIT = 1e-9
 
 GRADIENT_LIMIT = 1e-5
 """Largest scaled gradient (chosen): the cosine between residuals and what a coefficient can change."""
-
-ROUNDING = 1e-9
-"""Residuals of this size count as rounding (chosen): no measured loss has nine digits."""
 
 ZERO_RESIDUAL = 1e-7
 """Residuals below this are zero under least absolute deviation (chosen: ten times its search's last delta)."""
@@ -80,12 +77,12 @@ def certify_point(problem: Problem, theta: Array, delta: float, found: Search) -
     smooth = delta > 0 and inside >= 2 * problem.free_count
     measure = _newton_measure if smooth else _subgradient_measure
     gradient, decrement, condition = measure(problem, theta, delta, value)
-    reason = _first_failure(problem, gradient, decrement, condition, value, found, smooth=smooth)
+    reason = _first_failure(problem, delta, gradient, decrement, condition, value, found, smooth=smooth)
     return Certificate(
         converged=not reason,
         gradient_norm=gradient,
         newton_decrement=decrement,
-        starts_agreeing=found.agreeing if _reaches(value, found, problem) else 0,
+        starts_agreeing=found.agreeing if _reaches(value, found, problem, delta) else 0,
         condition=condition,
         at_bounds=problem.at_limits(theta),
         starts=found.starts,
@@ -95,12 +92,13 @@ def certify_point(problem: Problem, theta: Array, delta: float, found: Search) -
     )
 
 
-def _reaches(value: float, found: Search, problem: Problem) -> bool:
-    return value <= found.value * (1 + AGREEMENT) + 1e-24 * len(problem.loss)
+def _reaches(value: float, found: Search, problem: Problem, delta: float) -> bool:
+    return value <= found.value * (1 + AGREEMENT) + rounding(problem, delta)
 
 
 def _first_failure(
     problem: Problem,
+    delta: float,
     gradient: float,
     decrement: float | None,
     condition: float | None,
@@ -109,7 +107,7 @@ def _first_failure(
     *,
     smooth: bool,
 ) -> str:
-    if not _reaches(value, found, problem):
+    if not _reaches(value, found, problem, delta):
         return f"a search from other starts reaches {found.value:.6g}, below {value:.6g}"
     if condition is None:
         return "the curvature matrix is not positive definite"

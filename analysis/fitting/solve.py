@@ -27,6 +27,9 @@ OTHER_STARTS = 5
 AGREEMENT = 1e-6
 """Starts agree when their objectives differ by less than this share (chosen)."""
 
+ROUNDING = 1e-9
+"""Residuals of this size count as rounding (chosen): no measured loss has nine digits."""
+
 LOADING_WORK = 1_000_000
 COMPILING_WORK = 10_000_000
 """Row-runs that NumPy solves while the compiled kernel is loaded, or compiled (measured, on one core)."""
@@ -75,7 +78,7 @@ def search(problem: Problem, delta: float, *, seed: int = 0, engine: Engine = "a
     ends = solve_rows(problem, starts, problem.weights[None], delta, engine=engine)
     best = int(np.argmin(ends.value))
     value = float(ends.value[best])
-    slack = AGREEMENT * value + 1e-24 * len(problem.loss)
+    slack = AGREEMENT * value + rounding(problem, delta)
     return Search(
         theta=ends.theta[best],
         value=value,
@@ -83,6 +86,11 @@ def search(problem: Problem, delta: float, *, seed: int = 0, engine: Engine = "a
         starts=len(starts),
         agreeing=int((ends.value <= value + slack).sum()),
     )
+
+
+def rounding(problem: Problem, delta: float) -> float:
+    """Objective of residuals that are nothing but rounding."""
+    return len(problem.loss) * (ROUNDING if delta == 0 else ROUNDING**2)
 
 
 def choose_starts(problem: Problem, candidates: Array, delta: float, generator: np.random.Generator) -> Array:
