@@ -40,6 +40,7 @@ QUESTIONS: Mapping[str, str] = {
     "at_bound": "Did a coefficient stop at its limit?",
     "few_budgets": "Are there enough budgets for the exponent to have an interval?",
     "edge_minimum": "Does every budget have its minimum inside the sizes that were run?",
+    "no_minimum": "Does every budget's curve bend upwards, over three sizes or more?",
     "grid_off_centre": "Are the sizes centred on the optimum at every budget?",
     "noise_exceeds_depth": "Are the curves deeper than the noise of their points?",
     "approaches_disagree": "Do the approaches agree beyond the largest budget?",
@@ -60,7 +61,14 @@ QUESTIONS: Mapping[str, str] = {
 }
 """What each code asks; a code that fires means that the answer is no."""
 
-_ASKED_BY_ISOFLOP = {"few_budgets", "edge_minimum", "grid_off_centre", "noise_exceeds_depth", "looks_synthetic"}
+_ASKED_BY_ISOFLOP = {
+    "few_budgets",
+    "edge_minimum",
+    "no_minimum",
+    "grid_off_centre",
+    "noise_exceeds_depth",
+    "looks_synthetic",
+}
 _ASKED_BY_FORM = {
     "not_converged", "e_not_identified", "at_bound", "residual_trend", "delta_sensitive", "influential_runs", "looks_synthetic",
 }  # fmt: skip

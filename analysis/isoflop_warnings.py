@@ -37,11 +37,9 @@ def curve_warnings(minima: Sequence[CurveMinimum], trend: Trend | None, level: f
 
 
 def _edges(minima: Sequence[CurveMinimum]) -> list[FitWarning]:
-    return [
-        FitWarning("edge_minimum", f"budget {notation.flops(m.budget)}: {m.reason}.", 3.0)
-        for m in minima
-        if m.status == "edge"
-    ]
+    codes = {"edge": "edge_minimum", "no_minimum": "no_minimum", "too_few": "no_minimum"}
+    lost = [m for m in minima if not m.usable]
+    return [FitWarning(codes[m.status], f"budget {notation.flops(m.budget)}: {m.reason}.", 3.0) for m in lost]
 
 
 def _few_budgets(inside: Sequence[CurveMinimum], trend: Trend | None, level: float) -> list[FitWarning]:

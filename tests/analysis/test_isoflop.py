@@ -178,6 +178,7 @@ def test_two_sizes_a_downward_curve_and_one_sided_noise(simulate: Simulate) -> N
     fit = fit_isoflop(read_runs(pd.concat([few, frame[frame["budget"] != 1e17]])))
     assert [m.status for m in fit.minima] == ["too_few", "no_minimum", "bracketed", "bracketed"]
     assert all(m.reason for m in fit.minima[:2])
+    assert [w.code for w in fit.warnings].count("no_minimum") == 2
 
 
 def test_bracket_needs_two_sizes_on_each_side(simulate: Simulate) -> None:
