@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import re
 import runpy
+import shlex
+from importlib import import_module
 from pathlib import Path
 
 import pytest
+import typer
 
+from orchestrator import cli
 from orchestrator.query import query
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "benchmarks").glob("*.md")])
+AHEAD = {"submit"}
+"""Verbs that a page shows before they are there."""
+
 QUERIES = re.findall(r"```sql\n(.*?)```", (ROOT / "docs/queries.md").read_text(), flags=re.DOTALL)
 
 
@@ -43,6 +50,42 @@ def test_links_lead_to_files_and_headings(page: Path) -> None:
         if anchor:
             headings = {_anchor(line) for line in linked.read_text().splitlines() if line.startswith("#")}
             assert anchor in headings, f"{page.name} links to {target}"
+
+
+def _commands(page: Path) -> list[list[str]]:
+    """Every `isoflop` command of a page, in code blocks and in the text."""
+    text = page.read_text()
+    lines = re.findall(r"^(?:    )?(?:\$ )?(isoflop .*)$", text, flags=re.MULTILINE) + re.findall(
+        r"`(isoflop [^`]*)`", text
+    )
+    return [shlex.split(line, comments=True) for line in lines if '"' not in line or line.count('"') % 2 == 0]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_commands_are_ones_that_exist(page: Path) -> None:
+    for module in cli.VERBS:
+        import_module(f"orchestrator.cli.{module}")
+    group = typer.main.get_command(cli.app)
+    for _, *words in _commands(page):
+        command = group
+        while isinstance(subcommands := getattr(command, "commands", None), dict):
+            verb = words.pop(0) if words else "--help"
+            if verb.startswith("-") or verb in AHEAD:
+                break
+            assert verb in subcommands, f"{page.name}: isoflop {verb}"
+            command = subcommands[verb]
+        else:
+            known = {option for parameter in command.params for option in parameter.opts} | {"--help", "-h"}
+            used = {word.partition("=")[0] for word in words if word.startswith("-") and len(word) > 1}
+            assert used <= known, f"{page.name}: {command.name} {used - known}"
+
+
+def test_every_warning_is_explained() -> None:
+    sources = "".join(path.read_text() for path in (ROOT / "analysis").rglob("*.py"))
+    codes = set(re.findall(r'FitWarning\(\s*"(\w+)"', sources))
+    assert len(codes) > 15
+    explained = set(re.findall(r"`(\w+)`", (ROOT / "docs/uncertainty.md").read_text()))
+    assert codes <= explained, f"docs/uncertainty.md lacks {codes - explained}"
 
 
 def _anchor(heading: str) -> str:
