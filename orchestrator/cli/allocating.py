@@ -70,7 +70,8 @@ def show(made: Allocation) -> None:
     if made.size_costs:
         costs = terminal.table("size, of the best", "loss above the best", "FLOPs more for the same loss")
         for cost in made.size_costs:
-            costs.add_row(f"{cost.factor:g} x", f"{cost.extra_loss:.4f}", f"{cost.extra_compute:+.1%}")
+            more = "not reached" if cost.extra_compute is None else f"{cost.extra_compute:+.1%}"
+            costs.add_row(f"{cost.factor:g} x", f"{cost.extra_loss:.4f}", more)
         console.print(costs)
     if made.inference is not None:
         served = made.inference
