@@ -23,7 +23,7 @@ def doctor(
     store: Annotated[str | None, typer.Option(help="Where a store is to be; by default ./runs.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
-    """Look at everything that a sweep on this machine rests on, and say how to put right what is wrong."""
+    """What a sweep on this machine rests on, with fixes."""
     from orchestrator.doctor import examine
 
     findings = examine(data=data, store=store)

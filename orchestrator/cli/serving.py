@@ -16,7 +16,7 @@ def serve(
     store: Annotated[str, typer.Argument(metavar="STORE", help="The folder that holds a sweep.")],
     port: Annotated[int, typer.Option(help="Port on loopback; by default any that is free.")] = 0,
 ) -> None:
-    """The report, live, as a web page of this machine; reads the store only. Ctrl-C ends it, and not the sweep."""
+    """The report, live, as a web page of this machine."""
     from orchestrator.serving.server import open_server
 
     server = open_server(store, port)
