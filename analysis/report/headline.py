@@ -156,8 +156,7 @@ def _of_form(fit: FormFit, largest: float, predicted: tuple[Optimum, ...]) -> He
     params = float(optimal_params(fit.form, estimate, np.array([largest]), fit.shapes)[0])
     return Headline(
         approach="parametric",
-        basis=f"approach 3: {fit.form.expression} through {len(fit.runs)} runs, since fewer than two curves have "
-        f"their minimum inside",
+        basis=f"approach 3: {fit.form.expression} through {len(fit.runs)} runs, since approach 2 gives no law",
         exponent=exponent,
         exponent_interval=percentile_interval(_slope(fit, fit.resamples.draws, largest), 0.9),
         prefactor=float(params / largest**exponent),

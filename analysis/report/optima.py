@@ -106,10 +106,9 @@ def optima_section(summary: Summary, drawn: list[Line]) -> Section:
         )
         return Section(name="optima", title="N* and D*", blocks=(missing("No law of compute yet", reason),))
     lead = (
-        "Compute-optimal parameters and tokens against compute, with 90 % bands. Known laws are drawn for "
-        "comparison: they were fitted at millions of times "
-        "this compute, on other data, and count parameters and FLOPs in their own way, so that a distance from them "
-        "is no error."
+        "Compute-optimal parameters and tokens against compute, with 90 % bands. Known laws are drawn for comparison: they "
+        "were fitted on other text, between 6e18 and 3e21 FLOPs, and count parameters and FLOPs in their own way, so that a "
+        "distance from them is no error."
     )
     largest = drawn[0].flops[-1] / FACTORS[-1]
     quantities: tuple[tuple[str, str, str, Callable[[float], str]], ...] = (

@@ -38,9 +38,6 @@ COMPILED_FROM = 1000
 BACKTESTED = ("additive",)
 """Forms of the report's backtest; `isoflop backtest` compares more of them, and takes its time."""
 
-LEAST_ENVELOPE = 5
-"""Points from which an envelope is held against the other approaches (chosen): three lowest points disagree by their noise."""
-
 Fit = TypeVar("Fit")
 
 
@@ -175,10 +172,8 @@ def _fitted(runs: Runs | Failed, fit: Callable[[Runs], Fit]) -> Fit | Failed:
 
 
 def _disagreement(runs: Runs | Failed, fits: Mapping[str, AnyFit | Failed]) -> tuple[FitWarning, ...]:
-    present = {name: fit for name, fit in fits.items() if not isinstance(fit, Failed)}
-    envelope = present.get("envelope")
-    if isinstance(envelope, EnvelopeFit) and len(envelope.flops) < LEAST_ENVELOPE:
-        del present["envelope"]
+    """Approaches 2 and 3 held against each other; an envelope is off by the noise of its few lowest points anyway."""
+    present = {name: fit for name, fit in fits.items() if name != "envelope" and not isinstance(fit, Failed)}
     if isinstance(runs, Failed) or len(present) < 2:
         return ()
     return tuple(compare_approaches(present, 10 * float(runs.column("flops").max())))
