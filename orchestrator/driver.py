@@ -21,7 +21,8 @@ from orchestrator.ledger import Ledger
 from orchestrator.observing import Observer, Result, Snapshot
 from orchestrator.planning import Plan, Point, point_row
 from orchestrator.proposing import Proposer
-from orchestrator.store import Document, ObjectExists, Store, read_contents
+from orchestrator.store import Document, ObjectExists, Store
+from orchestrator.store.contents import read_contents
 from orchestrator.store.events import EventLog, open_events
 from orchestrator.store.lease import Lease
 from orchestrator.store.tables import Tables

@@ -14,7 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from analysis.runs import RUNS_SCHEMA, run_row
-from orchestrator.store import Contents, Document
+from orchestrator.store import Document
+from orchestrator.store.contents import Contents
 from orchestrator.store.tables import runs_table
 
 Row = dict[str, Any]

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from orchestrator.errors import StoreError
 from orchestrator.ledger import Ledger
-from orchestrator.store import Store, read_contents
+from orchestrator.store import Store
+from orchestrator.store.contents import read_contents
 from orchestrator.store.lease import holder
 
 

@@ -1,16 +1,13 @@
 """The store: create-only objects that are the truth, and tables derived from them."""
 
-from orchestrator.store.contents import Contents, read_contents
 from orchestrator.store.objects import ObjectExists, ObjectMissing, Objects, open_objects
 from orchestrator.store.store import Document, Store
 
 __all__ = [
-    "Contents",
     "Document",
     "ObjectExists",
     "ObjectMissing",
     "Objects",
     "Store",
     "open_objects",
-    "read_contents",
 ]
