@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from orchestrator import corpora, cost
+from orchestrator import corpora, cost, watching
 from orchestrator.driver import Driver
 from orchestrator.errors import StoreError, SweepError
 from orchestrator.execution.inline import InlineLauncher
@@ -19,7 +19,8 @@ from orchestrator.execution.trainers import trainer_of
 from orchestrator.ledger import Ledger
 from orchestrator.observing import Observer, Result, Snapshot
 from orchestrator.planning import Plan, Point, plan
-from orchestrator.store import ObjectExists, Store, read_contents
+from orchestrator.store import ObjectExists, Store
+from orchestrator.store.contents import read_contents
 from orchestrator.store.lease import acquire
 from orchestrator.sweep import Resources, Sweep
 from orchestrator.version import refuse_shadowed_packages
@@ -60,8 +61,10 @@ class Options:
     Attributes:
         address: Ray cluster to use; None starts an embedded Ray.
         inline: Train in this process, without Ray.
+        launcher: Execute attempts with this one, in place of Ray; it is closed at the end.
         max_hours: Predicted wall time beyond which `confirm` is asked.
         take_over: Take the store from another driver.
+        stuck_seconds: An attempt that makes no step for so long, or for five of its usual steps, is killed.
         confirm: Asked before something that may not be wanted; returns whether to go on.
         announce: Told, before anything is spent, the plan, its points that are left, and how many fit at once.
         observer: Watches the sweep.
@@ -69,8 +72,10 @@ class Options:
 
     address: str | None = None
     inline: bool = False
+    launcher: Launcher | None = None
     max_hours: float = DEFAULT_MAX_HOURS
     take_over: bool = False
+    stuck_seconds: float = watching.LEAST_SECONDS
     confirm: Callable[[str], bool] = lambda question: False
     announce: Callable[[Plan, Sequence[Point], int], None] = lambda plan, left, workers: None
     observer: Observer = field(default_factory=Silent)
@@ -115,6 +120,7 @@ def run(sweep: Sweep, store: str | Path, options: Options | None = None) -> Resu
                     observer=options.observer,
                     guess=guess,
                     grows=options.address is not None,
+                    watch=watching.Watch(place, least=options.stuck_seconds),
                     asked_to_stop=asked_to_stop,
                 )
                 return driver.run()
@@ -195,6 +201,8 @@ def _ask_about_changes(made: Plan, store: Store, options: Options) -> None:
 
 
 def _launcher(resources: Resources, options: Options) -> Launcher:
+    if options.launcher is not None:
+        return options.launcher
     if options.inline:
         return InlineLauncher(resources)
     from orchestrator.execution.ray import RayLauncher

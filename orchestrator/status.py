@@ -51,7 +51,7 @@ def status(location: str) -> dict[str, Any]:
             for row in rows
             if row["status"] in (*FAILED, "diverged")
         ],
-        "unreadable": list(scanned.unreadable),
+        "unreadable": [*scanned.unreadable, *(f"quarantine/{name}" for name in store.quarantined())],
     }
 
 

@@ -19,8 +19,8 @@ LOOK_SECONDS = 2.0
 LEAST_SECONDS = 120.0
 """No attempt is stuck before it made no step for so long (chosen)."""
 
-START_SECONDS = 600.0
-"""Longest time before the first step and after the last: imports, compilation, evaluation (chosen)."""
+START_FACTOR = 5.0
+"""How much longer it may take before the first step and after the last: compilation, evaluation (chosen)."""
 
 USUAL_STEPS = 5.0
 """A step that takes this many times the run's own average is stuck."""
@@ -41,14 +41,12 @@ class Watch:
         store: Store,
         *,
         least: float = LEAST_SECONDS,
-        start: float = START_SECONDS,
         look: float = LOOK_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Watch a store; the seconds are there for tests."""
         self._store = store
         self._least = least
-        self._start = start
         self._look = look
         self._clock = clock
         self._next_look = 0.0
@@ -100,6 +98,6 @@ class Watch:
         """Seconds without a step after which an attempt is stuck."""
         step, first = progress["step"], progress["first"]
         if step is None or step == first or step == progress["steps"]:
-            return max(self._start, float(progress["seconds"]) if step is not None else 0.0)
+            return max(START_FACTOR * self._least, float(progress["seconds"]) if step is not None else 0.0)
         usual: float = progress["seconds"] / (step - first)
         return max(self._least, USUAL_STEPS * usual)

@@ -46,7 +46,8 @@ def show_status(document: dict[str, Any]) -> None:
         where = f"{notation.flops(failure['budget'])} x {notation.count(failure['params'])} seed {failure['seed']}"
         console.print(f"{failure['status']}: {failure['run_id']}  {where}  {failure['reason']}", soft_wrap=True)
     for name in document["unreadable"]:
-        console.print(f"unreadable: {name}; it was left out. Move it away, or restore it from a copy.", soft_wrap=True)
+        advice = "its run is made again. Restore it from a copy, or ignore it."
+        console.print(f"unreadable: {name}; it was left out, and {advice}", soft_wrap=True)
 
 
 def show_rows(table: pa.Table, form: str) -> None:

@@ -20,9 +20,6 @@ from orchestrator.execution.task import Task
 from orchestrator.store import Store
 from trainer.execution import Progress
 
-FIRST_SECONDS = 0.5
-"""An attempt that is over by then never writes its progress (chosen)."""
-
 _log = logging.getLogger(__name__)
 
 
@@ -44,11 +41,11 @@ class Heartbeat:
         self._started = time.monotonic()
         self._first: int | None = None
         self._latest: Progress | None = None
-        self._wrote = False
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
 
     def __enter__(self) -> Heartbeat:
+        self._write()
         self._thread.start()
         return self
 
@@ -57,15 +54,17 @@ class Heartbeat:
     ) -> None:
         self._over.set()
         self._thread.join()
-        if self._wrote:
-            with contextlib.suppress(InfrastructureError):
-                self._store.forget_progress(self._task.run_id)
+        with contextlib.suppress(InfrastructureError):
+            self._store.forget_progress(self._task.run_id)
 
     def note(self, progress: Progress) -> None:
-        """Take note of a step; called by the trainer."""
-        if self._first is None:
+        """Take note of a step; called by the trainer. The first is written at once: this trainer reports its steps."""
+        first = self._latest is None
+        if first:
             self._first = progress.step
         self._latest = progress
+        if first:
+            self._write()
 
     @property
     def flops_spent(self) -> float:
@@ -73,16 +72,16 @@ class Heartbeat:
         return flops_of(self._document(), self._task)
 
     def _beat(self) -> None:
-        pause = FIRST_SECONDS
-        while not self._over.wait(pause):
-            pause = self._store.objects.heartbeat_seconds
-            try:
-                self._store.note_progress(self._task.run_id, self._document())
-                self._wrote = True
-                self.stop_requested = self.stop_requested or self._store.requested(self._task.stop_request)
-                self._also()
-            except InfrastructureError as error:  # progress is for watching; a commit says so where it fails
-                _log.warning("progress was not written: %s", error)
+        while not self._over.wait(self._store.objects.heartbeat_seconds):
+            self._write()
+
+    def _write(self) -> None:
+        try:
+            self._store.note_progress(self._task.run_id, self._document())
+            self.stop_requested = self.stop_requested or self._store.requested(self._task.stop_request)
+            self._also()
+        except InfrastructureError as error:  # progress is for watching; a commit says so where it fails
+            _log.warning("progress was not written: %s", error)
 
     def _document(self) -> dict[str, Any]:
         latest = self._latest

@@ -23,6 +23,7 @@ from orchestrator.execution.logs import kept_log
 from orchestrator.execution.task import Ending, Outcome, Task
 from orchestrator.execution.trainers import trainer_of
 from orchestrator.store import ObjectExists, Store
+from orchestrator.store.local import disk_failure
 from orchestrator.version import code_version
 from trainer.errors import DeviceOutOfMemory
 from trainer.execution import Execution, Interrupted
@@ -60,7 +61,7 @@ def execute(task: Task, *, inline: bool = False) -> Outcome:
         attempt.ended("storage", str(error))
     except Exception as error:
         if isinstance(error, OSError) and error.errno in DISK_ERRORS:
-            attempt.ended("storage", f"{socket.gethostname()}: {error}")
+            attempt.ended("storage", str(disk_failure(f"{socket.gethostname()}, checkpoint", error)))
         else:
             attempt.ended("error", f"{type(error).__name__}: {error}".splitlines()[0], _frames(error))
     return attempt.outcome()

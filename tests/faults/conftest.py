@@ -1,0 +1,79 @@
+"""Where fault cells run, the table that they make, and the sweep without faults that they are compared with."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cells import HERE as SUPPORT
+from cells import CellServer
+
+
+def memory_folder() -> str | None:
+    """A folder in memory, where a sync costs nothing: no cell here loses power, only processes."""
+    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+
+
+@pytest.fixture(scope="session")
+def home() -> Iterator[Path]:
+    """Folder of all stores."""
+    with tempfile.TemporaryDirectory(dir=memory_folder(), prefix="isoflop-faults-") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[CellServer]:
+    """Starts drivers."""
+    with CellServer() as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def sweep(home: Path) -> Path:
+    """The sweep that every cell runs, and its text."""
+    shutil.copy(SUPPORT / "tiny.yaml", home)
+    (home / "tiny.txt").write_text("".join(f"line {i * i % 9973} of words {i}\n" * 3 for i in range(20_000)))
+    return home / "tiny.yaml"
+
+
+@pytest.fixture(scope="session")
+def template(sweep: Path, home: Path, server: CellServer) -> Path:
+    """A store that holds the text and no run."""
+    store = home / "template"
+    ended = server.run(sweep=str(sweep), settings=[], store=str(store), faults="sweeps.before_write=kill")
+    assert ended["code"] == -9, ended
+    for name in ("driver", "tmp"):
+        shutil.rmtree(store / name, ignore_errors=True)
+    return store
+
+
+@pytest.fixture(scope="session")
+def reference(sweep: Path, home: Path, server: CellServer, template: Path) -> Path:
+    """The store of a sweep that met no fault."""
+    store = home / "reference"
+    shutil.copytree(template, store)
+    ended = server.run(sweep=str(sweep), settings=[], store=str(store))
+    assert ended["counts"] == {"ok": 6}, ended
+    return store
+
+
+@pytest.fixture
+def store(home: Path, template: Path, tmp_path: Path) -> Iterator[Path]:
+    """A fresh store that holds the text."""
+    folder = home / tmp_path.name
+    shutil.copytree(template, folder)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def work(home: Path, tmp_path: Path) -> Iterator[Path]:
+    """Folder in which every step leaves a byte."""
+    folder = home / f"{tmp_path.name}-work"
+    folder.mkdir()
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,105 @@
+"""A launcher whose workers are forked processes: as Ray's are, they can be killed one by one."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Mapping
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+
+from orchestrator import failpoints
+from orchestrator.execution.remote import execute_remotely
+from orchestrator.execution.task import Outcome, Task
+
+
+class ForkedLauncher:
+    """A `Launcher` with two workers, each attempt in a process of its own."""
+
+    def __init__(self, *, workers: int = 2, faults: Mapping[int, str] | None = None, outlive: bool = False) -> None:
+        """Prepare.
+
+        Args:
+            workers: Processes at once.
+            faults: Failpoints to arm in the worker of the n-th task, from 0; workers do not inherit the driver's.
+            outlive: Whether workers go on when this process dies, as those behind a network partition do.
+        """
+        self._context = multiprocessing.get_context("fork")
+        self._workers = workers
+        self._faults = dict(faults or {})
+        self._outlive = outlive
+        self._queue: list[tuple[int, Task]] = []
+        self._running: dict[Connection, tuple[Task, BaseProcess]] = {}
+        self._submitted = 0
+
+    def slots(self) -> int:
+        return self._workers
+
+    def submit(self, task: Task) -> None:
+        self._queue.append((self._submitted, task))
+        self._submitted += 1
+        self._fill()
+
+    def wait(self, timeout: float) -> list[Outcome]:
+        ready = wait(list(self._running), timeout) if self._running else []
+        outcomes = [self._outcome(connection) for connection in ready if isinstance(connection, Connection)]
+        self._fill()
+        return outcomes
+
+    def kill(self, run_id: str) -> None:
+        for task, process in self._running.values():
+            if task.run_id == run_id and process.pid is not None:
+                os.kill(process.pid, signal.SIGKILL)
+
+    def close(self) -> None:
+        for _, process in self._running.values():
+            process.kill()
+            process.join()
+
+    def pids(self) -> list[int]:
+        return [process.pid for _, process in self._running.values() if process.pid is not None]
+
+    def _fill(self) -> None:
+        while self._queue and len(self._running) < self._workers:
+            number, task = self._queue.pop(0)
+            ours, theirs = self._context.Pipe(duplex=False)
+            process = self._context.Process(
+                target=_work, args=(task, theirs, self._faults.get(number, ""), None if self._outlive else os.getpid())
+            )
+            process.start()
+            theirs.close()
+            self._running[ours] = (task, process)
+
+    def _outcome(self, connection: Connection) -> Outcome:
+        task, process = self._running.pop(connection)
+        try:
+            outcome: Outcome = connection.recv()
+        except EOFError:
+            outcome = Outcome(run_id=task.run_id, attempt=task.attempt, ending="killed", reason="the worker died")
+        connection.close()
+        process.join()
+        return outcome
+
+
+def _work(task: Task, answer: Connection, faults: str, parent: int | None) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+    failpoints.arm(faults)
+    if parent is not None:
+        _die_with(parent)
+    answer.send(execute_remotely(task))
+    answer.close()
+
+
+def _die_with(parent: int) -> None:
+    """End when the parent does, as Ray's workers do within a third of a second."""
+    import threading
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True).start()
