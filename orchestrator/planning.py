@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from orchestrator.cost import CostModel
 from orchestrator.errors import SweepError
-from orchestrator.sweep import BatchRule, Budget, RateRule, Sizes, Sweep, seed_list
+from orchestrator.sweep import BatchRule, Budget, RateRule, Seeds, Sizes, Sweep, seed_list
 from trainer import (
     AdamW,
     Data,
@@ -24,6 +25,12 @@ from trainer import (
     run_id,
 )
 from trainer.shapes import ShapeRule, nearest_shape
+
+CANDIDATES = 61
+"""Wanted sizes that a sampler's candidates are looked for at, evenly in log N (chosen: 5 % apart at a reach of 30)."""
+
+REPLICATES = 3
+"""Seeds of each candidate, so that noise can be measured where it matters (chosen)."""
 
 BUDGET_TOLERANCE = 0.01
 """Largest relative difference between a budget and the FLOPs that whole steps achieve; a point beyond it is dropped."""
@@ -83,36 +90,83 @@ class DroppedPoint:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What a sampler may spend where the plan's points are candidates.
+
+    Attributes:
+        runs: Runs at most.
+        flops: FLOPs at most.
+        centres: Middle size N of the planned grid on each curve: where its optimum is expected.
+    """
+
+    runs: int
+    flops: float
+    centres: Mapping[int, float]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Plan:
-    """All points of a sweep, cheapest curves first, and those left out."""
+    """All points of a sweep, cheapest curves first, and those left out.
+
+    With a sampler other than `grid` the points are candidates, of which `limits` says how many are run.
+    """
 
     sweep: Sweep
     corpus: Corpus
     points: tuple[Point, ...]
     dropped: tuple[DroppedPoint, ...]
+    limits: Limits | None = None
+
+    @property
+    def runs(self) -> int:
+        """Runs that will be made, at most."""
+        return len(self.points) if self.limits is None else self.limits.runs
 
     @property
     def flops(self) -> float:
-        """Training FLOPs of all points."""
-        return math.fsum(point.flops for point in self.points)
+        """Training FLOPs of all runs that will be made, at most."""
+        return self._all_flops if self.limits is None else min(self.limits.flops, self._all_flops)
 
     @property
     def seconds(self) -> float:
-        """Predicted worker seconds of all points."""
-        return math.fsum(point.seconds for point in self.points)
+        """Predicted worker seconds of these; of candidates, in proportion to FLOPs."""
+        return math.fsum(point.seconds for point in self.points) * self.flops / self._all_flops
+
+    @property
+    def _all_flops(self) -> float:
+        return math.fsum(point.flops for point in self.points)
 
 
 def plan(sweep: Sweep, corpus: Corpus, cost: CostModel) -> Plan:
-    """Plan every point of a sweep.
+    """Plan every point of a sweep: those of its grid, or the candidates of another sampler.
 
     Raises:
         SweepError: No point is left, or a point needs more text than the sweep consents to.
     """
+    grid = _plan(sweep, corpus, cost, curve_shapes)
+    if sweep.sampler == "grid":
+        _check_tokens(grid)
+        return grid
+    made = _within_text(_plan(_with_replicates(sweep), corpus, cost, candidate_shapes))
+    flops = sweep.sampling.max_flops or grid.flops
+    limits = Limits(runs=sweep.sampling.max_runs or len(grid.points), flops=flops, centres=_centres(grid))
+    return replace(made, sweep=sweep, limits=limits)
+
+
+def _centres(grid: Plan) -> dict[int, float]:
+    sizes: dict[int, list[int]] = {}
+    for point in grid.points:
+        sizes.setdefault(point.curve, []).append(point.params)
+    return {curve: math.sqrt(min(params) * max(params)) for curve, params in sizes.items()}
+
+
+def _plan(
+    sweep: Sweep, corpus: Corpus, cost: CostModel, shapes_of: Callable[[Sweep, Budget], list[Transformer]]
+) -> Plan:
     points: dict[str, Point] = {}
     dropped: list[DroppedPoint] = []
     for curve, budget in enumerate(sorted(sweep.budgets, key=lambda budget: budget.flops)):
-        shapes = curve_shapes(sweep, budget)
-        for shape in shapes:
+        for shape in shapes_of(sweep, budget):
             made = _curve_point(sweep, corpus, cost, curve, budget, shape)
             if isinstance(made, DroppedPoint):
                 dropped.append(made)
@@ -121,9 +175,63 @@ def plan(sweep: Sweep, corpus: Corpus, cost: CostModel) -> Plan:
     if not points:
         reasons = "; ".join(sorted({drop.reason for drop in dropped})[:3])
         raise SweepError(f"no point of sweep {sweep.name} can be run; expected at least one. {reasons}")
-    made_plan = Plan(sweep=sweep, corpus=corpus, points=tuple(points.values()), dropped=tuple(dropped))
-    _check_tokens(made_plan)
-    return made_plan
+    return Plan(sweep=sweep, corpus=corpus, points=tuple(points.values()), dropped=tuple(dropped))
+
+
+def candidate_shapes(sweep: Sweep, budget: Budget) -> list[Transformer]:
+    """Shapes that a sampler may choose among on one curve, in order of N.
+
+    Listed shapes are taken as they are; a range is filled with the shapes that exist in it, and so is the neighbourhood
+    of an expected optimum, out to `sampling.reach`.
+
+    Raises:
+        SweepError: See `curve_shapes`.
+    """
+    sizes = budget.sizes or sweep.sizes
+    assert sizes is not None
+    if sizes.shapes is not None:
+        return curve_shapes(sweep, budget)
+    if sizes.range is not None:
+        low, high = sizes.range.min, sizes.range.max
+    else:
+        assert sizes.around is not None
+        around = sizes.around
+        reach = max(sweep.sampling.reach, around.factor)
+        centre = around.params * (budget.flops / around.at) ** around.exponent
+        low, high = centre / reach, centre * reach
+    rule, convention = shape_rule(sweep), sweep.counting.params
+    shapes = set()
+    for index in range(CANDIDATES):
+        with contextlib.suppress(SpecError):  # below the smallest shape there is
+            shapes.add(nearest_shape(low * (high / low) ** (index / (CANDIDATES - 1)), rule, convention))
+    return sorted(shapes, key=lambda shape: (count_params(shape).under(convention), shape.width))
+
+
+def _with_replicates(sweep: Sweep) -> Sweep:
+    """The sweep with enough seeds of each point to know the noise, where seeds are only counted."""
+
+    def enough(seeds: Seeds | None) -> Seeds | None:
+        return max(seeds, REPLICATES) if isinstance(seeds, int) else seeds
+
+    budgets = [budget.model_copy(update={"seeds": enough(budget.seeds)}) for budget in sweep.budgets]
+    return sweep.model_copy(update={"seeds": enough(sweep.seeds), "budgets": budgets})
+
+
+def _within_text(made: Plan) -> Plan:
+    """Candidates that the text suffices for; the others are dropped with their reason."""
+    allowed = made.sweep.data.allow_epochs * made.corpus.train_tokens
+    kept = tuple(point for point in made.points if point.spec.tokens <= allowed)
+    if not kept:
+        _check_tokens(made)
+    hungry = {(point.budget, point.params): point.spec.tokens for point in made.points if point.spec.tokens > allowed}
+    dropped = [
+        DroppedPoint(
+            budget=budget, params=params,
+            reason=f"needs {tokens:.2g} tokens, {allowed:.2g} are allowed. Set data.allow_epochs, or use more text.",
+        )
+        for (budget, params), tokens in hungry.items()
+    ]  # fmt: skip
+    return replace(made, points=kept, dropped=(*made.dropped, *dropped))
 
 
 def curve_shapes(sweep: Sweep, budget: Budget) -> list[Transformer]:

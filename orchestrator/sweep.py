@@ -5,11 +5,12 @@ The reference in `docs/sweep-file.md` is generated from these models: every fiel
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from trainer.counting import FlopsRule, ParamConvention
 from trainer.spec import Activation, Precision, ScheduleKind
@@ -203,6 +204,36 @@ class Stop(_Section):
 
     max_flops: float | None = Field(None, gt=0, description="FLOPs spent, retries included.")
     max_hours: float | None = Field(None, gt=0, description="Hours of one driver's life.")
+    target_interval: float | None = Field(
+        None,
+        gt=0,
+        description="For sampler isoflop: width of the target's 90 % interval that is narrow enough, in decades "
+        "of N*, or in units of the exponent or the loss.",
+    )
+
+
+class Sampling(_Section):
+    """What a sampler other than `grid` is for, and what it may spend; what is left out is as the planned grid."""
+
+    target: Literal["params", "exponent", "loss"] = Field(
+        "params", description="What `isoflop` learns: log N* at `target_flops`, its exponent there, or the loss there."
+    )
+    target_flops: float | None = Field(
+        None, gt=0, description="Budget that the sweep is for; by default ten times the largest curve's."
+    )
+    max_flops: float | None = Field(None, gt=0, description="FLOPs that all runs may cost; by default the grid's.")
+    max_runs: Whole | None = Field(None, ge=1, description="Runs that may be made; by default the grid's.")
+    together: Whole = Field(4, ge=1, le=1024, description="Runs proposed before one of them has a result.")
+    synchronous: bool = Field(
+        False, description="Propose in whole batches of `together`: a killed driver then changes no point."
+    )
+    reach: float = Field(
+        30.0, gt=1, description="With `sizes.around`: sizes lie within this factor of the expected optimum."
+    )
+    seed: Whole = Field(0, ge=0, description="Seed of samplers that draw by chance.")
+
+
+SAMPLERS = ("grid", "isoflop", "qmc", "random", "tpe", "gp")
 
 
 class Sweep(_Section):
@@ -214,9 +245,12 @@ class Sweep(_Section):
     )
     sizes: Sizes | None = Field(None, description="Which models each curve trains.")
     seeds: Seeds = Field(1, description="Number of seeds per point, or a list of seeds.")
-    sampler: Literal["grid"] = Field(
-        "grid", description="Who proposes points: `grid` runs the whole plan, cheap curves first."
+    sampler: str = Field(
+        "grid",
+        description="Who proposes points: `grid` runs the whole plan, cheap curves first; `isoflop` what teaches most "
+        "per FLOP; `qmc`, `random`, `tpe`, `gp` or the import path of an Optuna sampler, curve by curve.",
     )
+    sampling: Sampling = Field(default_factory=Sampling)
     model: Model = Field(default_factory=Model)
     data: Data = Field(default_factory=Data)
     optimizer: Optimizer
@@ -232,6 +266,18 @@ class Sweep(_Section):
     counting: Counting = Field(default_factory=Counting)
     resources: Resources = Field(default_factory=Resources)
     stop: Stop = Field(default_factory=Stop)
+
+    @field_validator("sampler")
+    @classmethod
+    def _known_sampler(cls, name: str) -> str:
+        if name in SAMPLERS or "." in name:
+            return name
+        close = difflib.get_close_matches(name, SAMPLERS, n=1)
+        hint = f' Did you mean "{close[0]}"?' if close else " Correct the name."
+        raise ValueError(
+            f"{name!r} is not known; expected one of {', '.join(SAMPLERS)}, or the import path of an Optuna sampler."
+            f"{hint}"
+        )
 
     @model_validator(mode="after")
     def _every_curve_has_sizes(self) -> Sweep:

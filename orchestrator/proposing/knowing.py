@@ -1,0 +1,232 @@
+"""What the results so far say: the law's belief, the target's interval, and whether parabolas agree."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.design.belief import Belief, Evidence, Prior, learn
+from analysis.design.bent import BentSurface
+from analysis.design.targets import Estimate, Exponent, LogParams, LossThere, Optimum, Target
+from analysis.errors import LawError
+from analysis.parabola import fit_parabola
+from analysis.trend import t_quantile
+from orchestrator.proposing import settings as constants
+from orchestrator.proposing.settings import Settings
+from orchestrator.proposing.space import Known, Space
+
+Array = NDArray[np.float64]
+
+TARGETS: dict[str, type[LogParams] | type[Exponent] | type[LossThere]] = {
+    "params": LogParams,
+    "exponent": Exponent,
+    "loss": LossThere,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guard:
+    """Whether the law's minima and the parabolas' agree.
+
+    Attributes:
+        curves: Curves on which both could be had.
+        disagreement: Root mean square of their differences in standard errors; None without such a curve.
+    """
+
+    curves: int
+    disagreement: float | None
+
+    @property
+    def fired(self) -> bool:
+        """Whether the law is not believed."""
+        return self.disagreement is not None and self.disagreement > constants.DISAGREEMENT
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    """Committed losses by cell, in the order of the space: equal for every order in which they came.
+
+    Attributes:
+        cells: Cells with a finite loss, shape (n,).
+        loss: Their mean losses.
+        count: Runs behind each.
+        squares: Sum of squares about the mean.
+    """
+
+    cells: NDArray[np.int64]
+    loss: Array
+    count: Array
+    squares: Array
+
+
+def gather(space: Space, known: Known) -> Results:
+    """Results of a space's runs; diverged ones have no loss and teach nothing."""
+    by_cell: dict[int, list[float]] = {}
+    for run_id, loss in known.losses.items():
+        cell = space.places.get(run_id)
+        if cell is not None and loss is not None:
+            by_cell.setdefault(cell, []).append(loss)
+    cells = sorted(by_cell)
+    losses = [np.sort(by_cell[cell]) for cell in cells]
+    return Results(
+        cells=np.array(cells, dtype=np.int64),
+        loss=np.array([values.mean() for values in losses]),
+        count=np.array([float(len(values)) for values in losses]),
+        squares=np.array([((values - values.mean()) ** 2).sum() for values in losses]),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Knowledge:
+    """What is believed after some results.
+
+    Attributes:
+        space: The cells.
+        settings: What the sweep is for.
+        results: What was seen.
+        belief: The law.
+    """
+
+    space: Space
+    settings: Settings
+    results: Results
+    belief: Belief
+
+    @cached_property
+    def target(self) -> Estimate | None:
+        """The quantity that the sweep is for; None where the law has none yet."""
+        try:
+            return _target(self.space, self.settings).estimate(self.belief.surface, self.belief.theta)
+        except LawError:
+            return None
+
+    @cached_property
+    def jacobian(self) -> Array:
+        """Derivatives of every cell's loss, shape (cells, P)."""
+        return self.belief.surface.predict(self.belief.theta, self.space.columns)[1]
+
+    @cached_property
+    def optima(self) -> Array:
+        """Ln N of every curve's cell of lowest expected loss, shape (curves,)."""
+        expected, _ = self.belief.surface.predict(self.belief.theta, self.space.columns)
+        logs = np.log(self.space.params)
+        rows = [np.flatnonzero(self.space.curve == c) for c in range(len(self.space.budgets))]
+        return np.array([logs[row[expected[row].argmin()]] for row in rows])
+
+    @cached_property
+    def guard(self) -> Guard:
+        """Parabolas through what was seen, against parabolas through what the law expects at the same sizes."""
+        expected, _ = self.belief.surface.predict(self.belief.theta, self.space.columns)
+        off = []
+        for curve in range(len(self.space.budgets)):
+            mine = np.flatnonzero(self.space.curve[self.results.cells] == curve)
+            cells, noise = self.results.cells[mine], self.belief.noise.get(curve, self.belief.common)
+            if len(mine) >= 4:
+                off.append(
+                    _vertex_difference(np.log(self.space.params[cells]), self.results, mine, expected[cells], noise)
+                )
+        found = [value for value in off if value is not None]
+        return Guard(curves=len(found), disagreement=float(np.sqrt(np.mean(np.square(found)))) if found else None)
+
+    def standard_error(self, belief: Belief | None = None) -> float | None:
+        """Standard error of the target: of ln N*, of the exponent, or in nats."""
+        if self.target is None:
+            return None
+        return float(np.sqrt(self.target.variances((belief or self.belief).covariance)[0]))
+
+    @cached_property
+    def interval(self) -> tuple[float, float, float] | None:
+        """The target and its 90 % interval: N*, the exponent, or the loss."""
+        se = self.standard_error()
+        if self.target is None or se is None:
+            return None
+        half = t_quantile(max(self.belief.degrees, 3.0), constants.LEVEL) * se
+        ends = self.target.value[0] + np.array([0.0, -half, half])
+        value, low, high = np.exp(np.clip(ends, -700, 700)) if self.settings.quantity == "params" else ends
+        return float(value), float(low), float(high)
+
+    @property
+    def width(self) -> float | None:
+        """Width of that interval: decades of N*, or units of the exponent or the loss."""
+        if self.interval is None:
+            return None
+        _, low, high = self.interval
+        return float(np.log10(high / low)) if self.settings.quantity == "params" else high - low
+
+
+def understand(space: Space, known: Known, settings: Settings) -> Knowledge:
+    """Learn the law from everything that is committed."""
+    results = gather(space, known)
+    surface = BentSurface(
+        middle_n=float(np.log(space.params).mean()),
+        middle_d=float(np.log(space.tokens).mean()),
+        curves=len(space.budgets),
+    )
+    evidence = Evidence(
+        columns={name: values[results.cells] for name, values in space.columns.items()},
+        loss=results.loss,
+        count=results.count,
+        squares=results.squares,
+        group=space.curve[results.cells],
+    )
+    belief = learn(surface, _prior(space, results), evidence)
+    return Knowledge(space=space, settings=settings, results=results, belief=belief)
+
+
+def _prior(space: Space, results: Results) -> Prior:
+    """Around the additive law; the scale of losses comes from those seen, since bytes and tokens differ."""
+    level = float(np.median(results.loss)) if len(results.loss) else 3.0
+    decades = np.log10(space.budgets[-1] / np.array(space.budgets))
+    common = np.log([0.6 * level, 0.2 * level, 0.2 * level, 0.34, 0.34])
+    shift = constants.SHIFT_SD + constants.SHIFT_PER_DECADE * decades
+    bends = [constants.GAMMA_SD, constants.BEND_SD, constants.BEND_SD]
+    return Prior(
+        mean=np.concatenate([common, np.zeros(3 + len(decades))]),
+        sd=np.concatenate([[0.5, 1.0, 1.0, 0.5, 0.5], bends, shift]),
+        noise=constants.FIRST_NOISE,
+    )
+
+
+def _target(space: Space, settings: Settings) -> Target:
+    """The quantity at its budget, with FLOPs per token continued along the shapes that can be made."""
+    flops = settings.target_flops or 10 * space.budgets[-1]
+    near = float(np.exp(space.middles[-1] + 0.5 * np.log(flops / space.budgets[-1])))
+    optimum = Optimum(flops=flops, near=near, flops_per_token=_flops_per_token(space), extra={"curve": -1.0})
+    return TARGETS[settings.quantity](optimum)
+
+
+@dataclass(frozen=True)
+class _AlongShapes:
+    """phi(N) through the cells' own FLOPs per token, interpolated in logarithms; beyond the last it grows as N."""
+
+    log_params: Array
+    log_cost: Array
+
+    def __call__(self, params: Array) -> Array:
+        logs = np.log(params)
+        beyond = logs - np.clip(logs, self.log_params[0], self.log_params[-1])
+        return np.asarray(np.exp(np.interp(logs, self.log_params, self.log_cost) + beyond))
+
+
+def _flops_per_token(space: Space) -> _AlongShapes:
+    params, first = np.unique(space.params, return_index=True)
+    return _AlongShapes(np.log(params), np.log(space.flops / space.tokens)[first])
+
+
+def _vertex_difference(
+    x: Array, results: Results, rows: NDArray[np.intp], expected: Array, noise: float
+) -> float | None:
+    """How far two parabolas' vertices lie apart, in standard errors; None where either has none in the range.
+
+    A parabola's bias depends on the sizes alone, so that it cancels between the two.
+    """
+    seen = fit_parabola(x, results.loss[rows], results.count[rows])
+    law = fit_parabola(x, expected, results.count[rows])
+    low, high = float(x.min()), float(x.max())
+    for parabola in (seen, law):
+        if parabola.coefficients[2] <= 0 or not low < parabola.vertex < high:
+            return None
+    return (seen.vertex - law.vertex) / seen.vertex_se(noise)
