@@ -8,95 +8,109 @@ from dataclasses import dataclass
 
 from trainer import RunSpec, flops_per_token
 
-STEP_SECONDS = 2.5e-3
-"""First guess of a step's fixed cost on one CPU core: Python and kernel dispatch (chosen; soon fitted)."""
+STEP_SECONDS = 7e-4
+TOKEN_SECONDS = 1.7e-6
+ACHIEVED_SHARE = 0.65
+"""First guess for one CPU core: 56 runs of the quickstart on a Xeon core gave .70 ms a step, 1.67 us a token (the softmax over
+the vocabulary, norms and other element-wise work), and 73 GFLOP/s of the 113 of the product below; within 20 % each."""
 
-ACHIEVED_SHARE = 0.35
-"""First guess of the share of the measured matmul rate that small models achieve on a CPU, beyond the fixed cost."""
+PRIOR_WEIGHT = 1.0
+"""Weight of the rescaled first guess beside finished runs, in runs (chosen): a fit to few of them stays sensible."""
+
+LEAST_SHARE = 0.05
+"""A constant is never fitted below this share of the rescaled first guess (chosen)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CostModel:
-    """Seconds of a run = steps x step_seconds + FLOPs / flops_per_second, evaluation included.
+    """Seconds of a run = steps x step_seconds + tokens x token_seconds + FLOPs / flops_per_second, evaluation included.
 
     Attributes:
         step_seconds: Fixed cost of one optimiser step.
+        token_seconds: Cost of a token that does not grow with the model.
         flops_per_second: Rate of the arithmetic.
         measured_runs: Finished runs that it was fitted to; 0 for a first guess.
     """
 
     step_seconds: float
+    token_seconds: float
     flops_per_second: float
     measured_runs: int = 0
 
     def seconds(self, spec: RunSpec) -> float:
         """Predicted wall time of one run on one worker."""
-        return spec.steps * self.step_seconds + all_flops(spec) / self.flops_per_second
+        return self.seconds_of(_amounts(spec))
+
+    def seconds_of(self, amounts: Sequence[float]) -> float:
+        """Predicted wall time of so many steps, tokens and FLOPs."""
+        steps, tokens, flops = amounts
+        return steps * self.step_seconds + tokens * self.token_seconds + flops / self.flops_per_second
 
 
-def all_flops(spec: RunSpec) -> float:
-    """FLOPs of training and of the evaluation, whose forward pass is a third of a training step's."""
-    return flops_per_token(spec.model, "exact") * (spec.tokens + spec.data.heldout_tokens / 3)
+def _amounts(spec: RunSpec) -> tuple[float, float, float]:
+    """Steps, tokens and FLOPs of a run; a token of the evaluation counts a third, as its forward pass does."""
+    tokens = spec.tokens + spec.data.heldout_tokens / 3
+    return float(spec.steps), tokens, tokens * flops_per_token(spec.model, "exact")
 
 
 class Work:
     """What is left of a sweep, as totals that a cost model turns into seconds."""
 
     def __init__(self, specs: Iterable[RunSpec]) -> None:
-        self._steps = 0
-        self._flops = 0.0
+        self._totals = [0.0, 0.0, 0.0]
         for spec in specs:
-            self._steps += spec.steps
-            self._flops += all_flops(spec)
+            self._totals = [total + amount for total, amount in zip(self._totals, _amounts(spec), strict=True)]
 
     def remove(self, spec: RunSpec) -> None:
         """One run less."""
-        self._steps -= spec.steps
-        self._flops = max(0.0, self._flops - all_flops(spec))
+        self._totals = [max(0.0, total - amount) for total, amount in zip(self._totals, _amounts(spec), strict=True)]
 
     def seconds(self, model: CostModel) -> float:
         """Predicted worker seconds of all of it."""
-        return self._steps * model.step_seconds + self._flops / model.flops_per_second
+        return model.seconds_of(self._totals)
 
 
 def first_guess() -> CostModel:
-    """A cost model from one measured fp32 matrix product; takes about 20 ms."""
-    return CostModel(step_seconds=STEP_SECONDS, flops_per_second=ACHIEVED_SHARE * _matmul_flops_per_second())
+    """A cost model from one measured fp32 matrix product; takes a few milliseconds."""
+    rate = ACHIEVED_SHARE * _matmul_flops_per_second()
+    return CostModel(step_seconds=STEP_SECONDS, token_seconds=TOKEN_SECONDS, flops_per_second=rate)
 
 
-def _matmul_flops_per_second(size: int = 256, repeats: int = 12) -> float:
+def _matmul_flops_per_second(count: int = 16, size: int = 64, repeats: int = 40) -> float:
+    """Best rate over repeats of a stack of products so small that BLAS stays on one thread."""
     import numpy as np
 
-    a = np.ones((size, size), dtype=np.float32)
+    a = np.ones((count, size, size), dtype=np.float32)
     best = float("inf")
     for _ in range(repeats):
         start = time.perf_counter()
         a @ a
         best = min(best, time.perf_counter() - start)
-    return 2 * size**3 / best
+    return 2 * count * size**3 / best
 
 
 def fitted(runs: Sequence[tuple[RunSpec, float]], guess: CostModel) -> CostModel:
-    """Fit the two constants to finished runs by relative least squares, falling back to one common factor.
+    """Fit the three constants to finished runs by relative least squares, drawn towards the guess times one common factor.
 
     Args:
         runs: Specs and their seconds.
-        guess: Constants to scale while there are fewer than four runs, or where the fit is not positive.
+        guess: Constants for no runs, and what few runs are drawn towards.
     """
     if not runs:
         return guess
     import numpy as np
 
-    seconds = np.array([taken for _, taken in runs])
-    design = np.array([[spec.steps, all_flops(spec)] for spec, _ in runs]) / seconds[:, None]
-    if len(runs) >= 4:
-        (step, flop), *_ = np.linalg.lstsq(design, np.ones(len(runs)), rcond=None)
-        if step > 0 and flop > 0:
-            return CostModel(step_seconds=float(step), flops_per_second=float(1 / flop), measured_runs=len(runs))
     predicted = np.array([guess.seconds(spec) for spec, _ in runs])
+    seconds = np.array([taken for _, taken in runs])
     factor = float(np.exp(np.mean(np.log(seconds / predicted))))
+    scaled = factor * np.array([guess.step_seconds, guess.token_seconds, 1 / guess.flops_per_second])
+    shares = np.array([_amounts(spec) for spec, _ in runs]) * scaled / seconds[:, None]
+    normal = shares.T @ shares + PRIOR_WEIGHT * np.eye(3)
+    multiples = np.linalg.solve(normal, shares.sum(0) + PRIOR_WEIGHT)
+    step, token, flop = scaled * np.maximum(multiples, LEAST_SHARE)
     return CostModel(
-        step_seconds=guess.step_seconds * factor,
-        flops_per_second=guess.flops_per_second / factor,
+        step_seconds=float(step),
+        token_seconds=float(token),
+        flops_per_second=float(1 / flop),
         measured_runs=len(runs),
     )

@@ -33,7 +33,7 @@ def status(location: str) -> dict[str, Any]:
         if driver is None and row["status"] == "running":
             row["status"] = "pending"
     corpus = corpora.known(sweep.data, store) or corpora.estimated(sweep.data)
-    plan = planning.plan(sweep, corpus, cost.CostModel(step_seconds=1e-3, flops_per_second=1e10))
+    plan = planning.plan(sweep, corpus, cost.CostModel(step_seconds=1e-3, token_seconds=0.0, flops_per_second=1e10))
     unproposed = [point for point in plan.points if point.run_id not in {row["run_id"] for row in rows}]
     counts = Counter(row["status"] for row in rows) + Counter(pending=len(unproposed))
     return {

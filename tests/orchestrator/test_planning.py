@@ -12,7 +12,7 @@ from orchestrator.planning import BUDGET_TOLERANCE, Corpus, Plan, plan
 from orchestrator.sweepfile import load_sweep
 from trainer import count_params, flops_per_token
 
-COST = CostModel(step_seconds=1e-3, flops_per_second=1e10)
+COST = CostModel(step_seconds=1e-3, token_seconds=0.0, flops_per_second=1e10)
 CORPUS = Corpus(hash="c" * 64, train_tokens=10_000_000, exact=True)
 
 

@@ -1,0 +1,49 @@
+"""Predicted times: recovered from runs that follow the model, sensible from few, and additive over what is left."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from orchestrator.cost import CostModel, Work, first_guess, fitted
+from orchestrator.planning import Corpus, plan
+from orchestrator.sweepfile import load_sweep
+
+TRUE = CostModel(step_seconds=3e-3, token_seconds=4e-6, flops_per_second=2e10)
+GUESS = CostModel(step_seconds=1e-3, token_seconds=1e-6, flops_per_second=8e10)
+SPECS = [
+    point.spec
+    for point in plan(load_sweep("quickstart"), Corpus(hash="c", train_tokens=10**7, exact=True), GUESS).points
+]
+
+
+def test_many_runs_give_their_own_constants_back() -> None:
+    noise = np.random.default_rng(0).normal(0, 0.05, len(SPECS) * 8)
+    runs = [(spec, TRUE.seconds(spec) * np.exp(e)) for spec, e in zip(SPECS * 8, noise, strict=True)]
+    model = fitted(runs, GUESS)
+    assert model.measured_runs == len(runs)
+    for spec in SPECS:
+        assert model.seconds(spec) == pytest.approx(TRUE.seconds(spec), rel=0.05)
+
+
+def test_one_run_rescales_the_guess() -> None:
+    model = fitted([(SPECS[0], 7 * GUESS.seconds(SPECS[0]))], GUESS)
+    assert model.seconds(SPECS[-1]) == pytest.approx(7 * GUESS.seconds(SPECS[-1]), rel=0.01)
+
+
+def test_no_constant_becomes_negative() -> None:
+    runs = [(spec, 1e-6 * spec.tokens) for spec in SPECS]
+    model = fitted(runs, GUESS)
+    assert min(model.step_seconds, model.token_seconds, model.flops_per_second) > 0
+
+
+def test_what_is_left_shrinks_to_nothing() -> None:
+    work = Work(SPECS)
+    assert work.seconds(TRUE) == pytest.approx(sum(TRUE.seconds(spec) for spec in SPECS))
+    for spec in SPECS:
+        work.remove(spec)
+    assert work.seconds(TRUE) == pytest.approx(0, abs=1e-6)
+
+
+def test_a_first_guess_is_of_this_world() -> None:
+    assert 1e8 < first_guess().flops_per_second < 1e14
