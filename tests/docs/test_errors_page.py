@@ -139,7 +139,7 @@ def test_a_cluster_that_wants_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(**options: Any) -> None:
         raise ConnectionError("Failed to connect to Ray cluster\nat 10.0.0.5:6379")
 
-    monkeypatch.setitem(sys.modules, "ray", types.SimpleNamespace(init=refuse))
+    monkeypatch.setitem(sys.modules, "ray", types.SimpleNamespace(init=refuse, is_initialized=lambda: False))
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     with pytest.raises(OrchestratorError) as refused:
         launcher._connect("10.0.0.5:6379")
