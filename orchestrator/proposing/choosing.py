@@ -5,7 +5,7 @@ Everything here is a function of the space, what is known and the settings; no s
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -56,6 +56,7 @@ class Chooser:
     def __init__(self, space: Space, settings: Settings) -> None:
         self.space = space
         self.settings = settings
+        self._first_cells = _first_cells(space)
         self._last: tuple[str, Knowledge] | None = None
 
     def knowledge(self, known: Known) -> Knowledge:
@@ -70,7 +71,7 @@ class Chooser:
         free = _Free(self.space, self.settings, known)
         if ending := self._ended(free, known):
             return ending
-        if (cell := _bracket(self.space, free, known)) is not None:
+        if (cell := _bracket(self._first_cells, free, known)) is not None:
             return _choice(free, cell, "bracket", "brackets the optimum of a cheap curve before any law is believed")
         if not known.losses:
             return Ending(reason="the bracket's first results are awaited")
@@ -161,9 +162,10 @@ def _choice(free: _Free, cell: int, stage: Stage, why: str, expected_se: float |
     return Choice(run_id=free.run(cell), cell=cell, stage=stage, why=why, expected_se=expected_se)
 
 
-def _bracket(space: Space, free: _Free, known: Known) -> int | None:
+def _bracket(first: Sequence[int], free: _Free, known: Known) -> int | None:
     """A cell of the first bracket that has no run, then a step outward, then a second seed of its middle."""
-    for cell in _first_cells(space):
+    space = free.space
+    for cell in first:
         if free.taken[cell] == 0 and free.cells[cell]:
             return cell
     mine = np.flatnonzero((space.curve == 0) & (free.taken > 0))
@@ -177,7 +179,7 @@ def _bracket(space: Space, free: _Free, known: Known) -> int | None:
             outward = free.nearest(0, float(logs[lowest]) + step)
             if outward is not None and (logs[outward] - logs[lowest]) * step > 0:
                 return outward
-    middle = _first_cells(space)[len(constants.BRACKET_SIZES) // 2]
+    middle = first[len(constants.BRACKET_SIZES) // 2 if len(first) > 1 else 0]
     return middle if free.taken[middle] == 1 and free.cells[middle] else None
 
 
