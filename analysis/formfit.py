@@ -18,7 +18,7 @@ from analysis.fitting.checks import check_extrapolation
 from analysis.fitting.covariance import Groups
 from analysis.fitting.model import build_model
 from analysis.fitting.objective import Space
-from analysis.fitting.optimum import Optimum, optimal_params
+from analysis.fitting.optimum import SEARCH_DECADES, Optimum, optimal_params
 from analysis.fitting.problem import Problem
 from analysis.fitting.profile import Profile
 from analysis.fitting.shapes import ShapeRule
@@ -280,10 +280,16 @@ class FormFit:
         )
 
     def _optima(self, coefficients: Array, flops: float, extra: Mapping[str, float]) -> tuple[Array, Array, Array]:
-        params = optimal_params(self.form, coefficients, np.array([flops]), self.shapes, extra)
-        tokens = flops / self.shapes.flops_per_token(params)
+        """N*, D* and L* of draws of the coefficients; the estimate alone must have an optimum."""
+        strict = len(coefficients) == 1
+        params = optimal_params(self.form, coefficients, np.array([flops]), self.shapes, extra, strict=strict)
+        sizes = np.clip(params, *(10.0**decade for decade in SEARCH_DECADES))
+        tokens = flops / self.shapes.flops_per_token(sizes)
         named = dict(zip(self.form.names, coefficients.T, strict=True))
-        return params, tokens, np.asarray(self.form.loss(named, {"params": params, "tokens": tokens, **extra}))
+        loss = np.asarray(self.form.loss(named, {"params": sizes, "tokens": tokens, **extra}))
+        below, above = params == 0, np.isinf(params)  # draws without an optimum: open ends
+        params = np.where(below, -np.inf, params)
+        return params, np.where(below, np.inf, np.where(above, -np.inf, tokens)), loss
 
     @property
     def _freedom(self) -> int:

@@ -64,9 +64,13 @@ class Bootstrap:
 
 
 def percentile_interval(sample: Array, level: float) -> Interval:
-    """Interval between the quantiles (1 - level) / 2 and (1 + level) / 2 of a bootstrap sample."""
-    low, high = np.quantile(sample, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(low), float(high), level, "bootstrap percentile")
+    """Interval between two quantiles of a bootstrap sample that hold `level` of it; infinite ends are open."""
+    places = np.array([(1 - level) / 2, (1 + level) / 2]) * (len(sample) - 1)
+    ordered = np.sort(sample)
+    with np.errstate(invalid="ignore"):
+        ends = np.interp(places, np.arange(len(sample)), ordered)
+    low, high = (float(end) if np.isfinite(end) else None for end in ends)
+    return Interval(low, high, level, "bootstrap percentile")
 
 
 def group_runs(frame: pd.DataFrame, columns: Sequence[str]) -> Groups:

@@ -68,6 +68,8 @@ def optimal_params(
     flops: Array,
     shapes: ShapeRule = SIX_N,
     extra: Mapping[str, float] | None = None,
+    *,
+    strict: bool = True,
 ) -> Array:
     """N*(C) for each row of coefficients.
 
@@ -81,6 +83,7 @@ def optimal_params(
         flops: Budgets, shape (R,) or (1,).
         shapes: FLOPs per token.
         extra: Values of other columns that the form reads.
+        strict: Raise for a row without an optimum; else it gets 0 or inf, whichever end its loss falls towards.
 
     Returns:
         Shape (R,).
@@ -100,11 +103,20 @@ def optimal_params(
         return _loss_along(form, named, np.exp(x), flops, shapes, extra)
 
     low, high = (decade * np.log(10) for decade in SEARCH_DECADES)
-    return np.asarray(np.exp(lowest_point(loss, len(coefficients), low, high)))
+    return np.asarray(np.exp(lowest_point(loss, len(coefficients), low, high, strict=strict)))
 
 
-def lowest_point(function: Callable[[Array], Array], rows: int, low: float, high: float) -> Array:
+def lowest_point(
+    function: Callable[[Array], Array], rows: int, low: float, high: float, *, strict: bool = True
+) -> Array:
     """Where each row of a function of (R, G) is lowest, by a grid that closes in and a last parabola.
+
+    Args:
+        function: Maps points (R, G) to values of that shape.
+        rows: R.
+        low: Where the search begins.
+        high: Where it ends.
+        strict: Raise where the lowest point lies at an end; else that row gets -inf or inf.
 
     Raises:
         LawError: The lowest point lies at an end.
@@ -117,7 +129,7 @@ def lowest_point(function: Callable[[Array], Array], rows: int, low: float, high
         bottom, top = x[index, best - 1], x[index, best + 1]
         if (top - bottom).max() < 1e-3:
             break
-    if (bottom <= low).any() or (top >= high).any():
+    if strict and ((bottom <= low) | (top >= high)).any():
         raise LawError(
             f"no optimum between {np.exp(low):.3g} and {np.exp(high):.3g} parameters: expected a cost that rises on "
             "both sides. "
@@ -127,7 +139,8 @@ def lowest_point(function: Callable[[Array], Array], rows: int, low: float, high
     y = function(x)
     bend = y[:, 0] - 2 * y[:, 1] + y[:, 2]
     shift = np.where(bend > 0, 0.5 * (y[:, 0] - y[:, 2]) / np.where(bend > 0, bend, 1.0), 0.0)
-    return np.asarray(x[:, 1] + shift * (x[:, 2] - x[:, 1]))
+    found = x[:, 1] + shift * (x[:, 2] - x[:, 1])
+    return np.where(bottom <= low, -np.inf, np.where(top >= high, np.inf, found))
 
 
 def _loss_along(

@@ -6,7 +6,7 @@ attention counted, small models cost up to several times 6 N per token, and the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,6 +73,21 @@ def shape_rule(runs: Runs) -> ShapeRule:
     Args:
         runs: Runs with `params`, `tokens` and `flops`.
     """
+    rule, head = _rule(runs), _head_share(runs)
+    return replace(rule, description=f"{rule.description}; {head}") if head else rule
+
+
+def _head_share(runs: Runs) -> str:
+    """Share of N that the head has from the smallest to the largest size, where N counts it; it bends N*(C)."""
+    frame = runs.frame
+    if runs.params_convention != "blocks+head" or "params_head" not in frame or frame["params_head"].isna().any():
+        return ""
+    share = (frame["params_head"] / frame["params"]).to_numpy(dtype=float)
+    small, large = share[frame["params"].to_numpy().argmin()], share[frame["params"].to_numpy().argmax()]
+    return f"the head is {100 * small:.0f} % of N at the smallest size and {100 * large:.0f} % at the largest"
+
+
+def _rule(runs: Runs) -> ShapeRule:
     frame = runs.frame
     ratio = frame["flops"] / (6.0 * frame["params"] * frame["tokens"])
     if runs.flops_rule == "6nd" or bool((abs(ratio - 1) <= SIX_N_TOLERANCE).all()):

@@ -30,7 +30,7 @@ AGREEMENT = 1e-6
 ROUNDING = 1e-9
 """Residuals of this size count as rounding (chosen): no measured loss has nine digits."""
 
-LOADING_WORK = 1_000_000
+LOADING_WORK = 500_000
 COMPILING_WORK = 10_000_000
 """Row-runs that NumPy solves while the compiled kernel is loaded, or compiled (measured, on one core)."""
 
