@@ -52,7 +52,7 @@ BUDGETS = np.array([1e17, 3e17, 1e18, 3e18, 1e19])
 TARGET = 1e21
 GRID_SIZES, RUNS, SEEDS, BATCH_TOKENS = 9, 45, 6, 2**16
 GRID_FLOPS = float(GRID_SIZES * BUDGETS.sum())
-SHARES = (0.25, 0.5, 1.0)
+SHARES = (0.125, 0.25, 1.0)
 FAMILIES = ("chinchilla", "asymmetric", "outside", "curved")
 DEVELOPMENT = ("chinchilla", "asymmetric", "power", "curved")
 PRIORS = {"centred": (0.0, 0.0), "off": (0.35, 0.1)}
@@ -361,7 +361,7 @@ def main() -> None:
     parser.add_argument("--gp", type=int, default=0, help="replicates of the first cell that GP runs, too")
     options = parser.parse_args()
     count = options.replicates or (10 if options.quick else 200)
-    with_tpe = (4 if options.quick else 20) if options.tpe is None else options.tpe
+    with_tpe = (4 if options.quick else 10) if options.tpe is None else options.tpe
     families, first = (FAMILIES, 1_000_000) if options.surfaces == "verdict" else (DEVELOPMENT, 5_000_000)
     results = {}
     for number, cell in enumerate(cells(families, options.quick)):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import warnings
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any
@@ -38,11 +39,17 @@ def sampler_factory(name: str) -> SamplerFactory:
     samplers = optuna.samplers
     known: dict[str, SamplerFactory] = {
         "random": lambda seed: samplers.RandomSampler(seed=seed),
-        "qmc": lambda seed: samplers.QMCSampler(seed=seed, scramble=True, warn_asynchronous_seeding=False),
+        "qmc": _qmc,
         "tpe": lambda seed: samplers.TPESampler(seed=seed, n_startup_trials=STARTUP_TRIALS),
         "gp": lambda seed: samplers.GPSampler(seed=seed, n_startup_trials=STARTUP_TRIALS),
     }
     return known.get(name) or _imported(name)
+
+
+def _qmc(seed: int) -> optuna.samplers.BaseSampler:
+    with warnings.catch_warnings():  # experimental by name since 2022
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return optuna.samplers.QMCSampler(seed=seed, scramble=True, warn_asynchronous_seeding=False)
 
 
 def _imported(path: str) -> SamplerFactory:

@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.design.belief import Belief, Evidence, Prior, learn
+from analysis.design.belief import GROUP_DEGREES, Belief, Evidence, Prior, learn
 from analysis.design.bent import BentSurface
 from analysis.design.targets import Estimate, Exponent, LogParams, LossThere, Optimum, Target
 from analysis.errors import LawError
@@ -120,16 +120,16 @@ class Knowledge:
     def guard(self) -> Guard:
         """Parabolas through what was seen, against parabolas through what the law expects at the same sizes."""
         expected, _ = self.belief.surface.predict(self.belief.theta, self.space.columns)
-        off = []
-        for curve in range(len(self.space.budgets)):
-            mine = np.flatnonzero(self.space.curve[self.results.cells] == curve)
-            cells, noise = self.results.cells[mine], self.belief.noise.get(curve, self.belief.common)
-            if len(mine) >= 4:
-                off.append(
-                    _vertex_difference(np.log(self.space.params[cells]), self.results, mine, expected[cells], noise)
-                )
-        found = [value for value in off if value is not None]
-        return Guard(curves=len(found), disagreement=float(np.sqrt(np.mean(np.square(found)))) if found else None)
+        pairs = [
+            pair
+            for curve in range(len(self.space.budgets))
+            if (pair := _compare(self.space, self.results, expected, curve)) is not None
+        ]
+        noise = constants.FIRST_NOISE
+        pooled = noise.degrees * noise.sd**2 + sum(pair.squares for pair in pairs)
+        common = pooled / (noise.degrees + sum(pair.degrees for pair in pairs))
+        off = [pair.standardised(common) for pair in pairs]
+        return Guard(curves=len(off), disagreement=float(np.sqrt(np.mean(np.square(off)))) if off else None)
 
     def standard_error(self, belief: Belief | None = None) -> float | None:
         """Standard error of the target: of ln N*, of the exponent, or in nats."""
@@ -216,17 +216,49 @@ def _flops_per_token(space: Space) -> _AlongShapes:
     return _AlongShapes(np.log(params), np.log(space.flops / space.tokens)[first])
 
 
-def _vertex_difference(
-    x: Array, results: Results, rows: NDArray[np.intp], expected: Array, noise: float
-) -> float | None:
-    """How far two parabolas' vertices lie apart, in standard errors; None where either has none in the range.
+@dataclass(frozen=True, kw_only=True)
+class _Comparison:
+    """The vertices of two parabolas over the same sizes of one curve, and the noise about a smooth difference.
+
+    Attributes:
+        difference: Seen less expected, in ln N.
+        unit_se: Standard error of the seen one for a noise of 1.
+        squares: Sum of squares of seen less expected about its own parabola, with that between seeds: noise alone, even
+            where the law is wrong.
+        degrees: Its degrees of freedom.
+    """
+
+    difference: float
+    unit_se: float
+    squares: float
+    degrees: float
+
+    def standardised(self, common: float) -> float:
+        """The difference in standard errors, the curve's own variance drawn towards the common one."""
+        variance = (GROUP_DEGREES * common + self.squares) / (GROUP_DEGREES + self.degrees)
+        return float(self.difference / (self.unit_se * np.sqrt(variance)))
+
+
+def _compare(space: Space, results: Results, expected: Array, curve: int) -> _Comparison | None:
+    """Both parabolas of a curve of four sizes or more; None where either has no minimum in the range.
 
     A parabola's bias depends on the sizes alone, so that it cancels between the two.
     """
-    seen = fit_parabola(x, results.loss[rows], results.count[rows])
-    law = fit_parabola(x, expected, results.count[rows])
+    rows = np.flatnonzero(space.curve[results.cells] == curve)
+    if len(rows) < 4:
+        return None
+    cells, loss, count = results.cells[rows], results.loss[rows], results.count[rows]
+    x = np.log(space.params[cells])
+    seen, law = fit_parabola(x, loss, count), fit_parabola(x, expected[cells], count)
     low, high = float(x.min()), float(x.max())
     for parabola in (seen, law):
         if parabola.coefficients[2] <= 0 or not low < parabola.vertex < high:
             return None
-    return (seen.vertex - law.vertex) / seen.vertex_se(noise)
+    residuals = loss - expected[cells]
+    about = residuals - fit_parabola(x, residuals, count)(x)
+    return _Comparison(
+        difference=seen.vertex - law.vertex,
+        unit_se=seen.vertex_se(1.0),
+        squares=float(count @ about**2 + results.squares[rows].sum()),
+        degrees=float(count.sum() - 3),
+    )
