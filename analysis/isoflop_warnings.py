@@ -56,9 +56,9 @@ def _few_budgets(inside: Sequence[CurveMinimum], trend: Trend | None, level: flo
     decades = np.log10(trend.range[1] / trend.range[0])
     half = t_quantile(1, level) * max(trend.exponent_se or 0.0, trend.own_exponent_se or 0.0)
     message = (
-        f"three budgets over {decades:.2g} decade{'s' if decades > 1 else ''} leave one degree of freedom: the "
-        "exponent is not "
-        f"identified beyond ±{half:.2g} ({level:.0%}). Add a budget."
+        f"three budgets over {decades:.2g} decade{'s' if decades > 1 else ''} leave one degree of freedom, and minima that "
+        "happen to lie on a line make the interval narrow by luck: taken with the minima's own errors, the exponent is "
+        f"not identified beyond ±{half:.2g} ({level:.0%}). Add a budget."
     )
     return [FitWarning("few_budgets", message, 4.0)]
 
