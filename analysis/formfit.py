@@ -14,7 +14,7 @@ from analysis.errors import FitError, LawError
 from analysis.fitting import intervals
 from analysis.fitting.bootstrap import Bootstrap, bootstrap_fit, group_runs, percentile_interval
 from analysis.fitting.certificate import Certificate
-from analysis.fitting.checks import check_extrapolation
+from analysis.fitting.checks import check_extrapolation, check_optimum
 from analysis.fitting.covariance import Groups
 from analysis.fitting.model import build_model
 from analysis.fitting.objective import Space
@@ -276,7 +276,7 @@ class FormFit:
             intervals=found,
             shape_rule=self.shapes.description,
             extrapolation=flops / largest,
-            warnings=tuple(check_extrapolation(flops, largest)),
+            warnings=(*check_optimum(self.certificate), *check_extrapolation(flops, largest)),
         )
 
     def _optima(self, coefficients: Array, flops: float, extra: Mapping[str, float]) -> tuple[Array, Array, Array]:

@@ -28,6 +28,9 @@ DECREMENT_LIMIT = 1e-9
 GRADIENT_LIMIT = 1e-5
 """Largest scaled gradient (chosen): the cosine between residuals and what a coefficient can change."""
 
+LARGEST_CONDITION = 1e10
+"""Condition number from which on a combination of coefficients is not determined (chosen): rounding gives 1e11 there."""
+
 ZERO_RESIDUAL = 1e-7
 """Residuals below this are zero under least absolute deviation (chosen: ten times its search's last delta)."""
 
@@ -74,7 +77,7 @@ def certify_point(problem: Problem, theta: Array, delta: float, found: Search) -
     residuals = problem.observed - build_model(problem).value(theta[None])[0]
     value = float(objective_value(residuals, problem.weights, delta))
     inside = int((np.abs(residuals) <= (delta or ZERO_RESIDUAL)).sum())
-    smooth = delta > 0 and inside >= 2 * problem.free_count
+    smooth = delta > 0 and (inside >= 2 * problem.free_count or inside == len(residuals))
     measure = _newton_measure if smooth else _subgradient_measure
     gradient, decrement, condition = measure(problem, theta, delta, value)
     reason = _first_failure(problem, delta, gradient, decrement, condition, value, found, smooth=smooth)
@@ -109,8 +112,8 @@ def _first_failure(
 ) -> str:
     if not _reaches(value, found, problem, delta):
         return f"a search from other starts reaches {found.value:.6g}, below {value:.6g}"
-    if condition is None:
-        return "the curvature matrix is not positive definite"
+    if condition is None or condition > LARGEST_CONDITION:
+        return "the runs don't determine every coefficient: the objective is flat along some combination of them"
     if decrement is not None and decrement > DECREMENT_LIMIT:
         return f"a Newton step would still gain {decrement:.1e} of the objective"
     if gradient > (GRADIENT_LIMIT if smooth else 100 * GRADIENT_LIMIT):
@@ -139,7 +142,7 @@ def _newton_measure(
     if not np.isfinite(hessian).all():
         return norm, None, None
     eigenvalues = np.linalg.eigvalsh(hessian)
-    if not eigenvalues[0] > 0:
+    if not eigenvalues[0] > 0 or eigenvalues[-1] > LARGEST_CONDITION * eigenvalues[0]:
         return norm, None, None
     decrement = 0.5 * float(gradient @ np.linalg.solve(hessian, gradient))
     return norm, decrement / (value + floor), float(eigenvalues[-1] / eigenvalues[0])

@@ -186,3 +186,15 @@ def check_extrapolation(flops: float, largest: float) -> Iterator[FitWarning]:
             "holds all the way. Add a larger budget, and see the backtest.",
             3.0,
         )
+
+
+def check_optimum(certificate: Certificate) -> Iterator[FitWarning]:
+    """Warn where the fit does not say where its optimum is."""
+    yield from _unconverged(certificate)
+    if lost := [name for name in certificate.at_bounds if name in ("A", "B", "alpha", "beta")]:
+        yield FitWarning(
+            "not_identified",
+            f"{', '.join(lost)} stopped at a limit, so that nothing balances N against D: this optimum means nothing. "
+            "Widen the range of sizes and budgets.",
+            8.0,
+        )

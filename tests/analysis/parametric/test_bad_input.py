@@ -92,3 +92,29 @@ def test_duplicated_rows_are_one_unit(planted: MakeRuns) -> None:
     runs = planted(noise=0.01)
     twice = Runs(frame=runs.frame.loc[np.repeat(runs.frame.index, 2)].reset_index(drop=True))
     assert fit_form(twice).bootstrap(10).units == len(runs)
+
+
+def test_two_sizes_do_not_determine_the_law(planted: MakeRuns) -> None:
+    """E, A and alpha then trade against each other without end: no certificate, however small the residuals."""
+    sizes, tokens = np.tile([1e7, 1e9], 8), np.repeat(np.geomspace(1e9, 1e11, 8), 2)
+    loss = 1.8 + 482 * sizes**-0.348 + 2085 * tokens**-0.366
+    noise = np.exp(0.003 * np.random.default_rng(0).standard_normal(16))
+    for objective in (None, Huber(delta=1e-6)):
+        fit = fit_form(table(sizes, tokens, loss * noise), objective=objective)
+        assert not fit.certificate.converged
+        assert fit.warnings[0].code == "not_converged"
+        assert fit.optimum(1e21).warnings[0].code in ("not_converged", "not_identified")
+
+
+def test_losses_that_rise_have_no_optimum_to_believe() -> None:
+    runs = table(SIZES, 20 * SIZES**0.5 * np.tile([1e4, 3e4], 6), np.linspace(2.0, 4.0, 12))
+    fit = fit_form(runs)
+    codes = {warning.code for warning in (*fit.warnings, *fit.optimum(1e20).warnings)}
+    assert codes & {"at_bound", "not_identified", "not_converged", "e_not_identified"}
+
+
+def test_fewer_than_twice_as_many_runs_as_coefficients(planted: MakeRuns) -> None:
+    runs = planted(budgets=2, sizes=4, noise=0.003)
+    fit = fit_form(runs)
+    assert fit.certificate.rule == "newton"
+    assert fit.interval("alpha").low is None or fit.interval("alpha").low < fit.coefficients["alpha"]
