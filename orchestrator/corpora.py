@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import secrets
 
 from orchestrator import planning, sweep
 from orchestrator.errors import SweepError
 from orchestrator.store import ObjectExists, Store
 from trainer import CorpusError
 from trainer.sources import Source, StandardLibrary, TextFiles, estimate
+
 
 def source_of(data: sweep.Data) -> Source:
     """The trainer's source for a sweep's `data` section."""
@@ -55,22 +54,19 @@ def known(data: sweep.Data, store: Store) -> planning.Corpus | None:
 def _read(store: Store, content_hash: str) -> planning.Corpus:
     from trainer.corpus import read_manifest
 
-    manifest = read_manifest(store.folder(f"corpus/{content_hash}"))
+    manifest = read_manifest(store.fetch_folder(f"corpus/{content_hash}"))
     return planning.Corpus(hash=content_hash, train_tokens=manifest.train.bytes, exact=True)
 
 
 def _make(data: sweep.Data, store: Store, key: str) -> str:
     from trainer.corpus import snapshot as make_snapshot
 
-    folder = store.folder(f"tmp/corpus-{secrets.token_hex(8)}")
+    folder = store.workspace("corpus")
     try:
         content_hash = make_snapshot(source_of(data), folder).hash
     except CorpusError as error:
         raise SweepError(str(error)) from None
-    target = store.folder(f"corpus/{content_hash}")
-    target.parent.mkdir(exist_ok=True)
-    if not target.exists():
-        os.rename(folder, target)
+    store.put_folder(folder, f"corpus/{content_hash}")
     try:
         store.add_corpus(key, content_hash)
     except ObjectExists:

@@ -263,17 +263,17 @@ class Driver:
             ) from None
         for (seq, document), point in zip(documents.items(), points, strict=True):
             self.ledger.proposed(seq, document)
-            self._release(point)
+            self._release(point, spec=document["spec"])
         failpoints.hit("propose.after")
 
-    def _release(self, point: Point, *, after: Verdict | None = None) -> None:
-        """Queue an attempt; `after` says what the attempt before taught."""
+    def _release(self, point: Point, *, spec: Document | None = None, after: Verdict | None = None) -> None:
+        """Queue an attempt; `spec` is the point's as a document, `after` says what the attempt before taught."""
         resources = self.plan.sweep.resources
         row = self.ledger.proposed_row(point.run_id)
         task = Task(
             run_id=point.run_id,
             attempt=len(self.ledger.attempts(point.run_id)),
-            spec=to_dict(point.spec),
+            spec=spec or to_dict(point.spec),
             row=row,
             store=self.store.location,
             nonce=self._header["nonce"],

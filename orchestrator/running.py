@@ -99,15 +99,17 @@ def run(sweep: Sweep, store: str | Path, options: Options | None = None) -> Resu
     guess = cost.first_guess()
     place = Store(store)
     _refuse_other_sweep(sweep, place)
-    _ask_about_time(plan(sweep, corpora.estimated(sweep.data), guess), options)
-    launcher = (
-        InlineLauncher(Resources()) if _nothing_left(sweep, place, guess) else _launcher(sweep.resources, options)
-    )
+    known = corpora.known(sweep.data, place) if place.exists() else None
+    made = plan(sweep, known or corpora.estimated(sweep.data), guess)
+    _ask_about_time(made, options)
+    nothing_left = known is not None and not _left(made, place)  # then no worker is needed
+    launcher = InlineLauncher(Resources()) if nothing_left else _launcher(sweep.resources, options)
     try:
         place.initialise()
         lease = acquire(place.objects, take_over=options.take_over)
         try:
-            made = plan(sweep, corpora.snapshot(sweep.data, place), guess)
+            if known is None:
+                made = plan(sweep, corpora.snapshot(sweep.data, place), guess)
             _ask_about_changes(made, place, options)
             place.withdraw()
             options.announce(made, _left(made, place), launcher.slots())
@@ -136,14 +138,6 @@ def difference(made: Plan, store: Store) -> Difference:
     opened, wanted = set(ledger.open_runs()), {point.run_id for point in made.points}
     known = {run_id for run_id in wanted if run_id in opened or ledger.is_committed(run_id)}
     return Difference(kept=len(known), added=len(wanted - known), unwanted=len(opened - wanted))
-
-
-def _nothing_left(sweep: Sweep, store: Store, guess: cost.CostModel) -> bool:
-    """Whether every run of the plan is committed, so that no worker is needed."""
-    corpus = corpora.known(sweep.data, store) if store.exists() else None
-    if corpus is None:
-        return False
-    return not _left(plan(sweep, corpus, guess), store)
 
 
 def _left(made: Plan, store: Store) -> list[Point]:

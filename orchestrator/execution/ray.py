@@ -121,6 +121,8 @@ def _connect(address: str | None) -> Any:
         options |= {"address": "local", "include_dashboard": False}
     else:
         options |= {"address": address}
+    if ray.is_initialized():
+        return ray
     try:
         ray.init(**options)
     except (ConnectionError, RuntimeError, TimeoutError, ValueError) as error:

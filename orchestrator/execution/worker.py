@@ -109,11 +109,12 @@ class _Attempt:
     def _train(self, store: Store) -> trainer.RunRecord:
         task = self._task
         train, spec = trainer_of(task.spec.get("trainer")), trainer.from_dict(task.spec)
-        with _signals_noted(self.preempted, inline=self._inline), Heartbeat(task, store) as heartbeat:
-            self._heartbeat = heartbeat
+        kept = checkpoints.Checkpoints(task, store)
+        heartbeat = self._heartbeat = Heartbeat(task, store, also=kept.bring)
+        with _signals_noted(self.preempted, inline=self._inline), kept, heartbeat:
             execution = Execution(
-                corpus=store.folder(f"corpus/{task.corpus}"),
-                checkpoints=checkpoints.open_folder(task, store),
+                corpus=store.fetch_folder(f"corpus/{task.corpus}"),
+                checkpoints=kept.folder,
                 checkpoint_seconds=task.checkpoint_seconds,
                 threads=task.threads,
                 device="cuda" if task.gpus else "cpu",

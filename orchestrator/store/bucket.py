@@ -20,13 +20,13 @@ from orchestrator.store.objects import ObjectExists, ObjectMissing
 SCHEMES = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs"}
 """Supported URLs, and the package that each needs."""
 
-TRIES = 6
-"""Tries of a request that the service did not serve: 503, 409, 429, a timeout (chosen)."""
+TRIES = 8
+"""Tries of a request that the service did not serve, over half a minute: 503, 409, 429, a timeout (chosen)."""
 
 FIRST_PAUSE_SECONDS = 0.25
 """Pause after the first failure; it doubles, with chance, so that many workers don't come back at once."""
 
-_NO_SUCH_TRY = (errno.EINVAL, errno.EPERM, errno.EACCES, errno.ENOSYS, errno.ENAMETOOLONG)
+FINAL = (errno.EINVAL, errno.EPERM, errno.EACCES, errno.ENOSYS, errno.ENAMETOOLONG)
 """Errors that another try would meet again."""
 
 _Result = TypeVar("_Result")
@@ -50,13 +50,14 @@ class BucketObjects:
         self.location = url.rstrip("/")
         self._pause = pause
         self._files, self._root = _file_system(self.location)
+        self._errors = _errors_of(self.location)
 
     def create(self, key: str, data: bytes) -> None:
         """See `Objects.create`."""
         kind = key.partition("/")[0]
         failpoints.hit(f"{kind}.before_write")
         try:
-            self._tried(key, lambda: self._files.pipe_file(self._path(key), data, mode="create"))
+            self._written(key, data, mode="create")
         except FileExistsError:
             if self.read(key) != data:
                 raise ObjectExists(key) from None
@@ -64,7 +65,7 @@ class BucketObjects:
 
     def replace(self, key: str, data: bytes, *, durable: bool = True) -> None:
         """See `Objects.replace`; what a bucket has taken is durable."""
-        self._tried(key, lambda: self._files.pipe_file(self._path(key), data, mode="overwrite"))
+        self._written(key, data, mode="overwrite")
 
     def read(self, key: str) -> bytes:
         """See `Objects.read`."""
@@ -111,6 +112,15 @@ class BucketObjects:
             raise StoreError(f"{key}: leaves the store; expected a name below {self.location}. Use a plain name.")
         return f"{self._root}/{key}" if key else self._root
 
+    def _written(self, key: str, data: bytes, *, mode: str) -> None:
+        path = self._path(key)
+        try:
+            self._tried(key, lambda: self._files.pipe_file(path, data, mode=mode))
+        except FileNotFoundError:
+            raise StoreError(
+                f"{self.location}: no such bucket; expected one that exists. Make it, or choose another --store."
+            ) from None
+
     def _tried(self, key: str, request: Callable[[], _Result]) -> _Result:
         """The answer to a request, tried again while the service does not serve it.
 
@@ -125,10 +135,10 @@ class BucketObjects:
                 return request()
             except FileNotFoundError:
                 raise
-            except OSError as error:
+            except self._errors as error:
                 if _precondition_failed(error):
                     raise FileExistsError(key) from None
-                if not left or error.errno in _NO_SUCH_TRY:
+                if not left or _is_final(error):
                     raise InfrastructureError(
                         f"{self.location}/{key}: {error}; what was committed is safe. Check access and the service, "
                         "then repeat the command."
@@ -142,9 +152,26 @@ def _precondition_failed(error: BaseException) -> bool:
     """Whether a service says that the name is taken, in s3fs's words or gcsfs's."""
     if isinstance(error, FileExistsError):
         return True
-    cause: Any = error.__cause__ or error
-    code = getattr(cause, "response", {}).get("Error", {}).get("Code") if hasattr(cause, "response") else None
+    answer = getattr(error.__cause__ or error, "response", None) or {}
+    code = answer.get("Error", {}).get("Code") if isinstance(answer, dict) else None
     return code in ("PreconditionFailed", "412") or getattr(error, "code", None) == 412
+
+
+def _is_final(error: Exception) -> bool:
+    """Whether another try would meet the same error."""
+    no_access = isinstance(error, PermissionError) or type(error).__name__ == "NoCredentialsError"
+    return no_access or (isinstance(error, OSError) and error.errno in FINAL)
+
+
+def _errors_of(url: str) -> tuple[type[Exception], ...]:
+    """What a service's package raises where a request was not served."""
+    if url.startswith("s3://"):
+        from botocore.exceptions import BotoCoreError
+
+        return (OSError, BotoCoreError)
+    from aiohttp import ClientError
+
+    return (OSError, ClientError)
 
 
 def _file_system(url: str) -> tuple[Any, str]:
@@ -155,12 +182,16 @@ def _file_system(url: str) -> tuple[Any, str]:
             f"{url}: {scheme} is not supported; expected a path, s3:// or gs://. Use a folder that every node sees, or "
             "a bucket."
         )
+    options: dict[str, Any] = {"use_listings_cache": False}
+    if scheme == "s3":
+        options["config_kwargs"] = {"retries": {"max_attempts": 0}}  # tries are counted here, not in three layers
     try:
         import fsspec
 
-        files, root = fsspec.core.url_to_fs(url, use_listings_cache=False)
+        files, root = fsspec.core.url_to_fs(url, **options)
     except ImportError as error:
         raise StoreError(
             f"{url}: {error}; expected the package {SCHEMES[scheme]}. Install it: pip install {SCHEMES[scheme]}"
         ) from None
+    files.retries = 1
     return files, str(root).rstrip("/")

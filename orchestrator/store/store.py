@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import InfrastructureError, StoreError
+from orchestrator.store import folders
 from orchestrator.store.local import LocalObjects
 from orchestrator.store.objects import ObjectExists, ObjectMissing, Objects, open_objects
 from orchestrator.sweep import Sweep
@@ -30,6 +31,7 @@ class Store:
     def __init__(self, location: str | Path, objects: Objects | None = None) -> None:
         self.objects = objects or open_objects(location)
         self.location = self.objects.location
+        self._threads: ThreadPoolExecutor | None = None
 
     # --- what the store is
 
@@ -124,8 +126,9 @@ class Store:
             for key, document in bodies.items():
                 self._create(key, document)
             return
-        with ThreadPoolExecutor(SYNCS_AT_ONCE, thread_name_prefix="proposals") as threads:
-            list(threads.map(self._create, bodies.keys(), bodies.values()))
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(SYNCS_AT_ONCE, thread_name_prefix="proposals")
+        list(self._threads.map(self._create, bodies.keys(), bodies.values()))
 
     def add_attempt(self, run_id: str, number: int, document: Document) -> None:
         """Keep an attempt that ended without a result, under its number or the next one that is free."""
@@ -243,6 +246,18 @@ class Store:
         self.withdraw(name for name in self.objects.names("requests") if name.startswith("stop-"))
 
     # --- folders that are files on purpose
+
+    def workspace(self, name: str) -> Path:
+        """A new folder on this machine for what is made before it is put into the store."""
+        return folders.workspace(self.objects, name)
+
+    def put_folder(self, folder: Path, name: str) -> None:
+        """Move a finished folder into the store."""
+        folders.put(self.objects, folder, name)
+
+    def fetch_folder(self, name: str) -> Path:
+        """A folder of the store as files on this machine, brought from a bucket once."""
+        return folders.fetch(self.objects, name)
 
     @property
     def is_folder(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Iterable, Mapping
+from itertools import chain
 from typing import Any
 
 import pyarrow as pa
@@ -35,7 +36,7 @@ class Tables:
         self._part_curves = CURVES_SCHEMA.empty_table()
         self._part_runs = 0
         self._in_parts: set[str] = set()
-        self._waiting: dict[str, pa.Table] = {}
+        self._waiting: dict[str, dict[str, list[Any]]] = {}
         self._last_write = 0.0
         self._last_cost = 0.0
         self._read_parts()
@@ -47,7 +48,7 @@ class Tables:
     def add_curve(self, commit: Mapping[str, Any]) -> None:
         """Note a commit whose curve belongs in the table."""
         if self.lacks_curve(commit["run_id"]):
-            self._waiting[commit["run_id"]] = pa.table(curve_columns(commit), schema=CURVES_SCHEMA)
+            self._waiting[commit["run_id"]] = curve_columns(commit)
 
     def due(self) -> bool:
         """Whether it is time to write again."""
@@ -70,8 +71,8 @@ class Tables:
             if self._part_runs >= PART_RUNS:
                 self._open_part(self._part + 1, CURVES_SCHEMA.empty_table(), runs=0)
             chosen = list(self._waiting)[: PART_RUNS - self._part_runs]
-            curves = [self._waiting[run_id] for run_id in chosen]
-            self._open_part(self._part, pa.concat_tables([self._part_curves, *curves]), self._part_runs + len(chosen))
+            curves = _joined([self._waiting[run_id] for run_id in chosen])
+            self._open_part(self._part, pa.concat_tables([self._part_curves, curves]), self._part_runs + len(chosen))
             self._objects.replace(_part_key(self._part), parquet(self._part_curves))
             self._in_parts.update(chosen)
             for run_id in chosen:
@@ -96,6 +97,13 @@ class Tables:
 
     def _part_names(self) -> list[str]:
         return [name for name in self._objects.names(CURVES_FOLDER) if name.endswith(".parquet")]
+
+
+def _joined(curves: Iterable[Mapping[str, list[Any]]]) -> pa.Table:
+    """Columns of several curves as one table."""
+    curves = list(curves)
+    columns = {name: list(chain.from_iterable(curve[name] for curve in curves)) for name in CURVES_SCHEMA.names}
+    return pa.table(columns, schema=CURVES_SCHEMA)
 
 
 def read_runs(objects: Objects) -> pa.Table | None:

@@ -1,0 +1,206 @@
+"""What the orchestrator costs per trial, beside Ray Tune with OptunaSearch, with trials that do nothing.
+
+    python benchmarks/overhead.py [--n 1000] [--quick] [--json]
+
+Both get the same number of slots of one local Ray in the same run; every trial of ours is durably committed. Rates are
+compared, so that a loaded machine slows both. Besides: driver CPU per trial, the last quarter against the first,
+memory, the time to continue a finished store, the latency of a query, and the makespan of recorded durations.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import heapq
+import json
+import os
+import random
+import resource
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+SLOTS = 2
+TUNE_TRIALS = 40
+POINTS = 8
+
+TRAINERS = str(Path(__file__).resolve().parent / "trainers")
+
+sys.path[0] = TRAINERS  # this folder has a module called analysis, which would hide the package
+
+
+class Times:
+    """An observer that notes when runs finish."""
+
+    def __init__(self) -> None:
+        self.finished_at: list[float] = []
+
+    def update(self, snapshot: Any) -> None:
+        """See `Observer.update`."""
+
+    def finished(self, row: dict[str, Any]) -> None:
+        """See `Observer.finished`."""
+        self.finished_at.append(time.perf_counter())
+
+
+def sweep_of(n: int, folder: Path) -> Any:
+    """A planned grid of n points: four sizes on two curves, the rest are seeds."""
+    from orchestrator import load_sweep
+
+    (folder / "text.txt").write_text("".join(f"line {i * i % 9973} of words {i}\n" * 3 for i in range(20_000)))
+    seeds = max(1, n // POINTS)
+    widths = "[{width: 8}, {width: 16}, {width: 24}, {width: 32}]"
+    (folder / "sweep.yaml").write_text(
+        f"name: overhead\nbudgets: [4e8, 8e8]\nsizes: {{shapes: {widths}}}\nseeds: {list(range(seeds))}\n"
+        "trainer: noop_trainer:train\nmodel: {layers: 1, context: 64}\nmin_steps: 2\nbatch: 256\n"
+        "data: {source: text, files: [text.txt], heldout_tokens: 4096, allow_epochs: 100}\n"
+        "optimizer: {learning_rate: 1e-2, beta2_half_life_tokens: 35000}\nresources: {cpus: 1}\n"
+    )
+    return load_sweep(folder / "sweep.yaml")
+
+
+def ours(n: int, folder: Path) -> dict[str, float]:
+    """Rate, CPU and memory of a sweep of n trials that do nothing, on a Ray that is up."""
+    from orchestrator.execution.ray import RayLauncher
+    from orchestrator.running import Options, run
+    from orchestrator.sweep import Resources
+
+    times = Times()
+    launcher = _Kept(RayLauncher(Resources(cpus=1)))
+    sweep = sweep_of(n, folder)
+    cpu, start = time.process_time(), time.perf_counter()
+    result = run(sweep, folder / "store", Options(launcher=launcher, observer=times))
+    elapsed, cpu = time.perf_counter() - start, time.process_time() - cpu
+    assert result.counts["ok"] == len(times.finished_at), result
+    count = len(times.finished_at)
+    quarter = count // 4
+    moments = times.finished_at
+    first = moments[quarter] - moments[0]
+    last = moments[-1] - moments[-1 - quarter]
+    return {
+        "trials": count,
+        "trials_per_second": count / elapsed,
+        "seconds_to_first_result": moments[0] - start,
+        "driver_cpu_ms_per_trial": 1e3 * cpu / count,
+        "last_quarter_over_first": first / last,
+        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+
+
+class _Kept:
+    """A launcher that stays open when a sweep ends, so that one Ray serves several."""
+
+    def __init__(self, launcher: Any) -> None:
+        self._launcher = launcher
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._launcher, name)
+
+    def close(self) -> None:
+        """Stay open."""
+
+
+def tune(trials: int, folder: Path) -> dict[str, float]:
+    """Rate of Ray Tune with OptunaSearch and a trainable that does nothing, on a Ray that is up."""
+    import ray.tune
+    from ray.tune.search.optuna import OptunaSearch
+
+    def trainable(config: dict[str, float]) -> None:
+        ray.tune.report({"loss": config["x"]})
+
+    tuner = ray.tune.Tuner(
+        ray.tune.with_resources(trainable, {"cpu": 1}),
+        param_space={"x": ray.tune.uniform(0, 1)},
+        tune_config=ray.tune.TuneConfig(
+            metric="loss", mode="min", num_samples=trials, search_alg=OptunaSearch(), max_concurrent_trials=SLOTS
+        ),
+        run_config=ray.tune.RunConfig(storage_path=str(folder), verbose=0),
+    )
+    start = time.perf_counter()
+    with contextlib.redirect_stdout(sys.stderr):
+        tuner.fit()
+    return {"trials": trials, "trials_per_second": trials / (time.perf_counter() - start)}
+
+
+def resuming(folder: Path, n: int) -> dict[str, float]:
+    """Seconds from a driver's start to its first dispatch, with n runs committed and one new one to run."""
+    from orchestrator import load_sweep
+    from orchestrator.execution.inline import InlineLauncher
+    from orchestrator.running import Options, run
+    from orchestrator.sweep import Resources
+
+    class First(InlineLauncher):
+        """Notes when it gets its first task."""
+
+        at = 0.0
+
+        def submit(self, task: Any) -> None:
+            self.at = self.at or time.perf_counter()
+            super().submit(task)
+
+    seeds = list(range(max(1, n // POINTS)))
+    sweep = load_sweep(folder / "sweep.yaml", [f"seeds={[*seeds, seeds[-1] + 1]}"])
+    launcher = First(Resources())
+    start = time.perf_counter()
+    run(sweep, folder / "store", Options(launcher=launcher))
+    return {"committed": n, "seconds_to_first_dispatch": launcher.at - start}
+
+
+def querying(folder: Path) -> dict[str, float]:
+    """Milliseconds of one query in a started process, the median of nine."""
+    from orchestrator.query import query
+
+    taken = []
+    for _ in range(9):
+        start = time.perf_counter()
+        query(str(folder / "store"), "select budget, params, avg(loss) from runs group by 1, 2")
+        taken.append(time.perf_counter() - start)
+    return {"query_ms": 1e3 * sorted(taken)[4]}
+
+
+def makespan(slots: int = 16, runs: int = 500) -> dict[str, float]:
+    """Longest-first among 64 released runs against the lower bound, with durations spread as a sweep's are."""
+    from orchestrator.driver import RELEASED
+
+    draw = random.Random(0)  # noqa: S311
+    durations = [draw.lognormvariate(0, 1) for _ in range(runs)]
+    bound = max(sum(durations) / slots, max(durations))
+    free, released, waiting = [0.0] * slots, iter(durations), []
+    for _ in range(runs):
+        while len(waiting) < RELEASED and (taken := next(released, None)) is not None:
+            heapq.heappush(waiting, -taken)
+        heapq.heappush(free, heapq.heappop(free) - heapq.heappop(waiting))
+    return {"makespan_over_bound": max(free) / bound}
+
+
+def main() -> None:
+    """Run everything and print one JSON object, or lines for a person."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--n", type=int, default=1000, help="trials of ours")
+    parser.add_argument("--quick", action="store_true", help="200 trials of ours against 10 of Tune")
+    parser.add_argument("--no-tune", action="store_true", help="leave Tune out")
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    arguments = parser.parse_args()
+    n = 200 if arguments.quick else arguments.n
+    os.environ["PYTHONPATH"] = os.pathsep.join([TRAINERS, os.environ.get("PYTHONPATH", "")])
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    import ray
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        ray.init(address="local", num_cpus=SLOTS, include_dashboard=False, log_to_driver=False)
+        report: dict[str, Any] = {"slots": SLOTS, "isoflop": ours(n, folder)}
+        if not arguments.no_tune:
+            report["tune"] = tune(10 if arguments.quick else TUNE_TRIALS, folder / "tune")
+            report["ratio"] = report["isoflop"]["trials_per_second"] / report["tune"]["trials_per_second"]
+        ray.shutdown()
+        report["resume"] = resuming(folder, n)
+        report["query"] = querying(folder)
+        report["makespan"] = makespan()
+    print(json.dumps(report) if arguments.json else json.dumps(report, indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""Sweeps in a bucket of a real S3 server, behind a proxy that refuses requests, loses them, or loses their answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import s3
+from cells import CellServer
+from oracle import PASSING, TRANSIENT, results
+
+from orchestrator.ledger import Ledger
+from orchestrator.store import Store
+from orchestrator.store.contents import read_contents
+
+CELLS = {
+    "plan": ("store.json", "forget"),
+    "plan (sweep)": ("sweeps/", "drop"),
+    "lease": ("driver/", "forget"),
+    "propose": ("proposals/", "forget"),
+    "propose (conflict)": ("proposals/", "409"),
+    "heartbeat": ("progress/", "drop"),
+    "commit": ("commits/", "forget"),
+    "commit (refused)": ("commits/", "503"),
+    "commit (conflict)": ("commits/", "409"),
+    "compaction": ("tables/runs", "503"),
+    "compaction (curves)": ("tables/curves", "drop"),
+    "event": ("events/", "503"),
+}
+"""Which object's request is struck, by step, and how: refused, lost, or `forget`, a timeout after success, which makes
+the next try a 412."""
+
+
+@pytest.fixture(scope="module")
+def proxy() -> Iterator[s3.Proxy]:
+    with s3.server() as port:
+        s3.make_bucket(port, "isoflop")
+        started = s3.Proxy(port)
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="module")
+def remote(proxy: s3.Proxy, home: Path) -> Iterator[CellServer]:
+    with CellServer(**s3.CREDENTIALS, AWS_ENDPOINT_URL=proxy.url, XDG_CACHE_HOME=str(home / "cache")) as started:
+        yield started
+
+
+@pytest.fixture
+def bucket(proxy: s3.Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    for name, value in (s3.CREDENTIALS | {"AWS_ENDPOINT_URL": proxy.url}).items():
+        monkeypatch.setenv(name, value)
+    proxy.forgive()
+    return f"s3://isoflop/{tmp_path.name}"
+
+
+def check(url: str, reference: Path) -> None:
+    store = Store(url)
+    contents = read_contents(store)
+    table = Ledger(contents).table().to_pandas().set_index("run_id").sort_index().drop(columns=PASSING)
+    pd.testing.assert_frame_equal(table, results(reference), check_exact=True)
+    assert len(contents.settled) == 6, "the table in the bucket is complete"
+    assert len(store.objects.names("proposals")) == len(store.objects.names("commits")) == 6
+    assert not [name for folder in TRANSIENT for name in store.objects.names(folder)], "no leftovers"
+
+
+@pytest.mark.parametrize("step", CELLS)
+def test_a_request_that_fails_changes_nothing(
+    step: str, remote: CellServer, proxy: s3.Proxy, sweep: Path, bucket: str, reference: Path
+) -> None:
+    proxy.fail("PUT", *CELLS[step])
+    ended = remote.run(sweep=str(sweep), settings=[], store=bucket)
+    assert ended == {"code": 0, "message": None, "counts": {"ok": 6}}
+    assert proxy.struck
+    check(bucket, reference)
+
+
+@pytest.mark.parametrize(
+    "fault", ["proposals.after_link=kill@3", "commits.after_link=kill@2", "checkpoint.after=kill@2"]
+)
+def test_a_killed_driver_is_continued(
+    fault: str, remote: CellServer, sweep: Path, bucket: str, reference: Path
+) -> None:
+    ended = remote.run(sweep=str(sweep), settings=[], store=bucket, faults=fault)
+    assert ended["code"] == -9
+    assert remote.run(sweep=str(sweep), settings=[], store=bucket)["counts"] == {"ok": 6}
+    check(bucket, reference)
+
+
+def test_a_checkpoint_outlives_its_machine(
+    remote: CellServer, sweep: Path, bucket: str, reference: Path, work: Path
+) -> None:
+    """An attempt that is told to stop leaves its checkpoint in the bucket, and the next driver goes on from there."""
+    request = {"sweep": str(sweep), "settings": [], "store": bucket, "environment": {"TINY_TRAINER_WORK": str(work)}}
+    stopped = remote.run(**request, faults="train.step=terminate@9")
+    assert stopped["code"] == 130
+    assert len(Store(bucket).objects.names("checkpoints")) == 1
+    assert remote.run(**request)["counts"] == {"ok": 6}
+    assert sum(path.stat().st_size for path in work.iterdir()) == results(reference)["steps"].sum()
+    check(bucket, reference)
+
+
+@pytest.mark.slow
+def test_a_service_that_is_down_stops_the_sweep_with_one_message(
+    remote: CellServer, proxy: s3.Proxy, sweep: Path, bucket: str, reference: Path
+) -> None:
+    proxy.fail("PUT", "commits/", "503", times=1000)
+    ended = remote.run(sweep=str(sweep), settings=[], store=bucket)
+    assert ended["code"] == 3
+    assert "what was committed is safe" in ended["message"]
+    proxy.forgive()
+    assert remote.run(sweep=str(sweep), settings=[], store=bucket)["counts"] == {"ok": 6}
+    check(bucket, reference)

@@ -1,0 +1,188 @@
+"""What every kind of objects must do, on disk and in a bucket."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import s3
+
+from orchestrator.errors import InfrastructureError, StoreError
+from orchestrator.store.bucket import BucketObjects
+from orchestrator.store.local import LocalObjects
+from orchestrator.store.objects import ObjectExists, ObjectMissing, Objects, open_objects
+from orchestrator.store.store import Store
+
+
+@pytest.fixture(scope="module")
+def s3_port() -> Iterator[int]:
+    with s3.server() as port:
+        s3.make_bucket(port, "isoflop")
+        yield port
+
+
+@pytest.fixture(scope="module")
+def module_proxy(s3_port: int) -> Iterator[s3.Proxy]:
+    started = s3.Proxy(s3_port)
+    yield started
+    started.close()
+
+
+@pytest.fixture
+def proxy(module_proxy: s3.Proxy) -> s3.Proxy:
+    module_proxy.forgive()
+    return module_proxy
+
+
+@pytest.fixture
+def bucket(proxy: s3.Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BucketObjects:
+    for name, value in (s3.CREDENTIALS | {"AWS_ENDPOINT_URL": proxy.url}).items():
+        monkeypatch.setenv(name, value)
+    return BucketObjects(f"s3://isoflop/{tmp_path.name}", pause=lambda seconds: None)
+
+
+@pytest.fixture(params=["local", "bucket"])
+def objects(request: pytest.FixtureRequest, tmp_path: Path) -> Objects:
+    if request.param == "local":
+        return LocalObjects(tmp_path / "store")
+    found: BucketObjects = request.getfixturevalue("bucket")
+    return found
+
+
+def test_an_object_is_created_once(objects: Objects) -> None:
+    objects.create("commits/a.json", b"first")
+    with pytest.raises(ObjectExists):
+        objects.create("commits/a.json", b"second")
+    assert objects.read("commits/a.json") == b"first"
+
+
+def test_of_many_writers_exactly_one_wins(objects: Objects) -> None:
+    won: list[bytes] = []
+
+    def write(name: bytes) -> None:
+        try:
+            objects.create("driver/0.json", name)
+            won.append(name)
+        except ObjectExists:
+            pass
+
+    threads = [threading.Thread(target=write, args=(b"%d" % number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert won == [objects.read("driver/0.json")]
+
+
+def test_replace_shows_the_new_content(objects: Objects) -> None:
+    objects.replace("tables/runs/runs.parquet", b"one")
+    objects.replace("tables/runs/runs.parquet", b"two", durable=False)
+    assert objects.read("tables/runs/runs.parquet") == b"two"
+
+
+def test_names_are_those_directly_below(objects: Objects) -> None:
+    assert objects.names("attempts") == []
+    objects.create("attempts/b/0000.json", b"1")
+    objects.create("attempts/a/0000.json", b"2")
+    objects.create("attempts/a/0001.json", b"3")
+    assert objects.names("attempts") == ["a", "b"]
+    assert objects.names("attempts/a") == ["0000.json", "0001.json"]
+    assert objects.names("attempts/c") == []
+
+
+def test_what_is_missing_is_said_so(objects: Objects) -> None:
+    assert not objects.exists("store.json")
+    with pytest.raises(ObjectMissing):
+        objects.read("store.json")
+    objects.create("store.json", b"{}")
+    assert objects.exists("store.json")
+
+
+def test_delete_is_no_error_where_there_is_nothing(objects: Objects) -> None:
+    objects.create("requests/cancel", b"")
+    objects.delete("requests/cancel")
+    objects.delete("requests/cancel")
+    assert not objects.exists("requests/cancel")
+    objects.create("checkpoints/a/0/step", b"")
+    objects.delete_folder("checkpoints/a")
+    objects.delete_folder("checkpoints/a")
+    assert objects.names("checkpoints/a") == []
+
+
+@pytest.mark.parametrize("key", ["../outside", "/etc/passwd", "a/../../b"])
+def test_no_key_leaves_the_store(objects: Objects, key: str) -> None:
+    with pytest.raises(StoreError, match="leaves the store"):
+        objects.create(key, b"")
+
+
+def test_another_process_finds_the_same_objects(objects: Objects) -> None:
+    objects.create("store.json", b"{}")
+    assert open_objects(objects.location).read("store.json") == b"{}"
+
+
+def test_a_store_proves_that_its_place_refuses_a_second_create(objects: Objects) -> None:
+    store = Store("", objects)
+    store.initialise()
+    nonce = store.header()["nonce"]
+    store.initialise()
+    assert store.header()["nonce"] == nonce
+    assert objects.names("tmp") == []
+
+
+class Overwriting(LocalObjects):
+    """A place whose create overwrites, as a bucket without conditional writes does."""
+
+    def create(self, key: str, data: bytes) -> None:
+        self.replace(key, data)
+
+
+def test_a_place_that_overwrites_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="overwrote an object"):
+        Store("", Overwriting(tmp_path)).initialise()
+
+
+def test_an_unknown_url_is_refused() -> None:
+    with pytest.raises(StoreError, match="http is not supported"):
+        open_objects("http://somewhere/store")
+
+
+def test_a_place_that_is_no_folder_is_one_message(tmp_path: Path) -> None:
+    (tmp_path / "commits").write_bytes(b"a file")
+    with pytest.raises(InfrastructureError, match="what was committed is safe"):
+        LocalObjects(tmp_path).create("commits/a.json", b"")
+
+
+# --- a service that fails
+
+
+@pytest.mark.parametrize("fault", ["503", "409", "500", "drop", "forget"])
+@pytest.mark.parametrize("times", [1, 3])
+def test_a_request_is_tried_again(bucket: BucketObjects, proxy: s3.Proxy, fault: str, times: int) -> None:
+    proxy.fail("PUT", "commits/a.json", fault, times)
+    bucket.create("commits/a.json", b"mine")
+    assert proxy.struck
+    assert bucket.read("commits/a.json") == b"mine"
+
+
+@pytest.mark.parametrize("fault", ["503", "forget"])
+def test_somebody_elses_object_is_not_taken_for_ours(bucket: BucketObjects, proxy: s3.Proxy, fault: str) -> None:
+    bucket.create("commits/a.json", b"theirs")
+    proxy.fail("PUT", "commits/a.json", fault)
+    with pytest.raises(ObjectExists):
+        bucket.create("commits/a.json", b"mine")
+    assert bucket.read("commits/a.json") == b"theirs"
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT"])
+def test_a_service_that_never_answers_is_one_message(bucket: BucketObjects, proxy: s3.Proxy, method: str) -> None:
+    bucket.create("commits/a.json", b"mine")
+    proxy.fail(method, "commits/", "503", times=1000)
+    with pytest.raises(InfrastructureError, match="what was committed is safe"):
+        bucket.read("commits/a.json") if method == "GET" else bucket.create("commits/b.json", b"")
+
+
+def test_a_bucket_that_is_not_there_is_one_message(bucket: BucketObjects) -> None:
+    with pytest.raises(StoreError, match="no such bucket"):
+        BucketObjects("s3://nowhere/store", pause=lambda seconds: None).create("store.json", b"{}")
