@@ -37,7 +37,7 @@ def test_readers_start_without_torch_ray_and_optuna(verb: str, small_store: Path
         "plan": ["plan", "quickstart"],
         "status": ["status", str(small_store)],
         "query": ["query", str(small_store), "select count(*) from runs"],
-        "fit": ["fit", str(small_store), "--method", "envelope"],
+        "fit": ["fit", str(small_store), "--method", "isoflop"],
         "laws": ["laws"],
         "allocate": ["allocate", "--flops", "1e21"],
     }[verb]

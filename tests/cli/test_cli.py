@@ -22,16 +22,16 @@ def isoflop(*arguments: str, cwd: Path, env: dict[str, str] | None = None) -> su
 def test_status_tells_progress_to_people_and_programs(small_store: Path, tmp_path: Path) -> None:
     shown = isoflop("status", str(small_store), cwd=tmp_path)
     assert shown.returncode == 0
-    assert "6 runs: 6 ok" in shown.stdout
+    assert "8 runs: 8 ok" in shown.stdout
     document = json.loads(isoflop("status", str(small_store), "--json", cwd=tmp_path).stdout)
-    assert document["counts"]["ok"] == 6
+    assert document["counts"]["ok"] == 8
     assert document["flops_spent"] == pytest.approx(document["flops_planned"])
 
 
 def test_query_prints_rows_in_every_format(small_store: Path, tmp_path: Path) -> None:
     sql = "select budget, count(*) n from runs group by 1 order by 1"
     rows = json.loads(isoflop("query", str(small_store), sql, "--json", cwd=tmp_path).stdout)
-    assert rows == [{"budget": 1e9, "n": 3}, {"budget": 3e9, "n": 3}]
+    assert rows == [{"budget": 1e9, "n": 4}, {"budget": 3e9, "n": 4}]
     assert isoflop("query", str(small_store), sql, "--format", "csv", cwd=tmp_path).stdout.startswith('"budget","n"')
     assert "budget" in isoflop("query", str(small_store), sql, cwd=tmp_path).stdout
     assert "expected one of" in isoflop("query", str(small_store), sql, "--format", "xml", cwd=tmp_path).stderr
@@ -44,10 +44,10 @@ def test_a_wide_row_is_shown_one_value_a_line(small_store: Path, tmp_path: Path)
 
 def test_plan_prints_every_point_and_spends_nothing(tmp_path: Path) -> None:
     shown = isoflop("plan", "smoke", cwd=tmp_path)
-    assert "total 6 runs" in shown.stdout
+    assert "total 8 runs" in shown.stdout
     assert list(tmp_path.iterdir()) == []
     document = json.loads(isoflop("plan", "smoke", "--json", cwd=tmp_path).stdout)
-    assert len(document["points"]) == 6
+    assert len(document["points"]) == 8
     assert document["dropped"] == []
 
 

@@ -48,9 +48,9 @@ def test_a_budget_that_buys_less_than_a_step_is_an_error_that_says_so() -> None:
 
 
 def test_a_point_with_too_few_steps_is_dropped_and_named() -> None:
-    made = planned("min_steps=100")
-    assert [(drop.budget, drop.params) for drop in made.dropped] == [(1e9, 7168), (1e9, 13056)]
-    assert "min_steps is 100" in made.dropped[0].reason
+    made = planned("min_steps=300")
+    assert [(drop.budget, drop.params) for drop in made.dropped] == [(1e9, 7424), (1e9, 13632), (3e9, 13632)]
+    assert "min_steps is 300" in made.dropped[0].reason
 
 
 def test_a_size_range_that_misses_what_exists_is_an_error() -> None:
@@ -60,9 +60,9 @@ def test_a_size_range_that_misses_what_exists_is_an_error() -> None:
 
 def test_more_text_than_there_is_needs_consent() -> None:
     small = Corpus(hash="c" * 64, train_tokens=50_000, exact=True)
-    with pytest.raises(SweepError, match=r"2\.6 epochs\); allowed are 1\. Set data.allow_epochs: 3"):
+    with pytest.raises(SweepError, match=r"5\.7 epochs\); allowed are 1\. Set data.allow_epochs: 6"):
         planned(corpus=small)
-    assert planned("data.allow_epochs=3", corpus=small).points
+    assert planned("data.allow_epochs=6", corpus=small).points
 
 
 def test_identity_is_the_spec_alone() -> None:
@@ -104,7 +104,7 @@ def test_rules_of_batch_and_rate_follow_tokens() -> None:
 
 def test_beta2_keeps_its_half_life_in_tokens() -> None:
     for point in planned().points:
-        halvings = point.spec.batch_tokens / 35_000
+        halvings = point.spec.batch_tokens / 10_000
         assert point.spec.optimizer.beta2 == pytest.approx(0.5**halvings, rel=1e-6)
 
 

@@ -34,7 +34,7 @@ def results(store: Path) -> pd.DataFrame:
 
 def test_a_sweep_ends_with_every_point_committed(small_store: Path) -> None:
     runs = read_runs(small_store)
-    assert len(runs) == 6
+    assert len(runs) == 8
     assert set(runs.frame["status"]) == {"ok"}
     assert runs.frame["loss"].between(1, 4).all()
     assert (runs.frame["flops_spent"] == runs.frame["flops"]).all()
@@ -43,7 +43,7 @@ def test_a_sweep_ends_with_every_point_committed(small_store: Path) -> None:
 def test_a_plain_reader_sees_both_tables(small_store: Path) -> None:
     runs = pd.read_parquet(small_store / "tables/runs")
     curves = pd.read_parquet(small_store / "tables/curves")
-    assert len(runs) == 6
+    assert len(runs) == 8
     assert set(curves["run_id"]) == set(runs["run_id"])
     last = curves.groupby("run_id")["tokens"].max()
     assert last.to_dict() == runs.set_index("run_id")["tokens"].to_dict()
