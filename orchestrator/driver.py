@@ -115,7 +115,13 @@ class Driver:
         self.cost = cost.fitted(self._timed, self.guess)
         losses = self.ledger.losses()
         open_runs = self.ledger.open_runs()
-        self.proposer = Proposer(self.plan, losses=losses, proposed=open_runs)
+        self.proposer = Proposer(
+            self.plan,
+            losses=losses,
+            proposed=open_runs,
+            order=self.ledger.order(),
+            failed=[run_id for run_id in open_runs if self.ledger.gave_up(run_id)],
+        )
         self._left = cost.Work(point.spec for point in self.plan.points if point.run_id not in losses)
         self.events.add("driver started", lease=self.lease.number, points=len(self.points), open=len(open_runs))
         for run_id in open_runs:
@@ -225,10 +231,13 @@ class Driver:
     def _dispatch(self) -> None:
         """Fill the launcher, the longest released runs first."""
         slots = self.launcher.slots()
+        planned = self.plan.sweep.sampler == "grid"
         ahead = min(max(slots, 16), DEMAND_AHEAD) if self.grows else QUEUED_AHEAD
         while len(self._inflight) < slots + ahead:
-            if len(self._waiting) <= RELEASED // 2:
+            if planned and len(self._waiting) <= RELEASED // 2:
                 self._propose(self._ask(RELEASED - len(self._waiting)))
+            elif not planned:  # what is asked for later knows more results
+                self._propose(self._ask(slots - len(self._inflight) - len(self._waiting)))
             if not self._waiting:
                 return
             *_, task = heapq.heappop(self._waiting)
@@ -245,12 +254,13 @@ class Driver:
         if not points:
             return
         failpoints.hit("propose.before")
-        documents = {
+        documents: dict[int, Document] = {
             seq: {
                 "run_id": point.run_id,
                 "row": point_row(self.plan.sweep, point, self.plan.corpus),
                 "spec": to_dict(point.spec),
                 "by": self.plan.sweep.sampler,
+                "based_on": self.proposer.record(point.run_id),
             }
             for seq, point in enumerate(points, self.ledger.next_seq)
         }
@@ -384,6 +394,7 @@ class Driver:
             self._release(self.points[task.run_id], after=verdict)
         elif final:
             self._last = f"{task.row['budget']:.3g} x {task.row['params']:,}  {verdict.status}: {outcome.reason}"
+            self.proposer.fail(task.run_id, str(verdict.status))
             self.observer.finished(task.row | {"status": verdict.status, "reason": outcome.reason})
             self._count_bug(outcome)
 

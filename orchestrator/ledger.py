@@ -100,6 +100,11 @@ class Ledger:
         """Runs that were proposed and have no result, in order of proposal."""
         return list(self._open)
 
+    def order(self) -> list[str]:
+        """Every run that was proposed, by its number."""
+        ids: list[str] = self.table()["run_id"].to_pylist()
+        return ids
+
     def proposed_row(self, run_id: str) -> Row:
         """What was known of an open run when it was proposed."""
         return self._open[run_id]
