@@ -26,6 +26,12 @@ from analysis.sources import load_frame
 
 Array = NDArray[np.float64]
 
+DISTRUST = 3.0
+"""Error of the law per decade of FLOPs below the target, in units of the noise (chosen, on pools' own dearest rows)."""
+
+COST_POWER = 0.5
+"""Power of the cost that a gain is divided by (chosen likewise)."""
+
 STARTS = 4
 """Starts of the form's own search that are tried beside the prior (chosen)."""
 
@@ -136,10 +142,10 @@ def suggest(
     prior = law_prior(surface, coefficients) if coefficients else wide_prior(surface, candidates)
     known = None if observed is None else _observed(observed, columns)
     belief = _belief(surface, prior, known)
-    wanted, words = _target(target, form, candidates, columns)
+    wanted, words, aim = _target(target, form, candidates, columns)
     estimate = wanted.estimate(surface, belief.theta)
     free = np.ones(len(costs), bool) if known is None else ~_among(candidates, known, form)
-    picks = tuple(_greedy(belief, estimate, candidates, costs, limit, free, level))
+    picks = tuple(_greedy(belief, estimate, candidates, costs, limit, free, aim, level))
     if not picks:
         raise FitError(
             f"nothing fits into {limit:.3g} FLOPs: the cheapest run of the pool costs {costs[free].min():.3g}; "
@@ -248,17 +254,18 @@ def _positive(frame: pd.DataFrame, column: str, name: str) -> Array:
 
 def _target(
     target: Source | float, form: Form, candidates: Columns, columns: Mapping[str, str] | None
-) -> tuple[Target, str]:
+) -> tuple[Target, str, float]:
+    """The target, in words, and the FLOPs at which it lies."""
     if not isinstance(target, (int, float)):
         rows = read_points(target, form, columns)
-        return Region(rows), f"ln(loss) of the {len(rows['flops'])} target rows"
+        return Region(rows), f"ln(loss) of the {len(rows['flops'])} target rows", float(np.median(rows["flops"]))
     if set(form.columns) != {"params", "tokens"}:
         raise LawError(
             f"N* at {target:.3g} FLOPs: {form.name} reads {', '.join(form.columns)}; expected a form of params "
             "and tokens alone. Give target rows instead (--target FILE)."
         )
     near = float(np.median(candidates["params"]) * np.sqrt(target / np.median(candidates["flops"])))
-    return LogParams(Optimum(flops=float(target), near=near)), f"ln N* at {target:.3g} FLOPs"
+    return LogParams(Optimum(flops=float(target), near=near)), f"ln N* at {target:.3g} FLOPs", float(target)
 
 
 def _belief(surface: FormSurface, prior: Prior, known: pd.DataFrame | None) -> Belief:
@@ -291,20 +298,20 @@ def _among(candidates: Columns, known: pd.DataFrame, form: Form) -> NDArray[np.b
 
 def _greedy(
     belief: Belief, estimate: Estimate, candidates: Columns, costs: Array, limit: float,
-    free: NDArray[np.bool_], level: float,
+    free: NDArray[np.bool_], aim: float, level: float,
 ) -> Iterator[Pick]:  # fmt: skip
-    """The run of largest gain per FLOP that still fits, again and again; a run that does not fit waits."""
+    """The run worth most that still fits, again and again; a run that does not fit is passed over."""
     from analysis.trend import t_quantile
 
     read = {name: values for name, values in candidates.items() if name != "flops"}
     _, jacobian = belief.surface.predict(belief.theta, candidates)
-    noise = np.full(len(costs), belief.common)
+    noise = belief.common * widening(costs, aim)
     quantile = t_quantile(max(belief.degrees, 3.0), level)
     free, spent = free.copy(), 0.0
     while (fits := free & (spent + costs <= limit * (1 + 1e-9))).any():
-        worth = np.where(fits, gains(belief, estimate, jacobian, noise) / costs, -1.0)
+        worth = np.where(fits, worth_per_cost(belief, estimate, jacobian, costs, aim), -1.0)
         best = int(worth.argmax())
-        belief = shrink(belief, jacobian[best], belief.common)
+        belief = shrink(belief, jacobian[best], float(noise[best]))
         free[best], spent = False, spent + float(costs[best])
         se = float(np.sqrt(estimate.variances(belief.covariance).mean()))
         low = high = None
@@ -319,6 +326,33 @@ def _greedy(
             low=low,
             high=high,
         )
+
+
+def worth_per_cost(belief: Belief, target: Estimate, jacobian: Array, costs: Array, aim: float) -> Array:
+    """What each run teaches of the target per cost, with less trust the further below the aim it costs.
+
+    A law is only nearly true: what a cheap run says of a dear region holds up to an error that grows with the decades
+    between them. Its noise is widened by that, so that cheap runs alone can never make the region certain; and cost
+    enters by its root, since a law that was wrong is found out near the region alone.
+
+    Args:
+        belief: What is known.
+        target: What is to be learnt.
+        jacobian: Derivatives of each run's loss, shape (n, P).
+        costs: FLOPs of each run, shape (n,).
+        aim: FLOPs at which the target lies.
+
+    Returns:
+        Shape (n,).
+    """
+    noise = belief.common * widening(costs, aim)
+    return np.asarray(gains(belief, target, jacobian, noise) / costs**COST_POWER)
+
+
+def widening(costs: Array, aim: float) -> Array:
+    """Factor on the noise of runs of these FLOPs where the target lies at `aim`: 1 there and beyond, shape (n,)."""
+    decades = np.maximum(np.log10(aim / costs), 0.0)
+    return np.asarray(np.sqrt(1 + (DISTRUST * decades) ** 2))
 
 
 def _words(name: str, coefficients: Mapping[str, float], known: pd.DataFrame | None) -> str:

@@ -250,4 +250,4 @@ def test_farseer_pool_within_five_percent(shared_data: Path) -> None:
         target=shared_data / "scalebench_farseer_test.parquet", spend="5%", columns={"params": "N", "tokens": "D"},
     )  # fmt: skip
     assert made.picks[-1].spent <= 0.05 * made.flops_pool * (1 + 1e-9)
-    assert made.picks[-1].se < 0.05 * made.se_before
+    assert made.picks[-1].se < 0.1 * made.se_before
