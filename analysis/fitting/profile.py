@@ -12,7 +12,7 @@ Shapes: R points of a profile, P coordinates.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,8 +28,10 @@ Array = NDArray[np.float64]
 
 NEAR_STEPS = np.array([0.5, 1.0, 1.5, 2.5])
 FAR_STEPS = np.array([5.0, 10.0, 20.0, 40.0])
-"""Distances from the minimum, in critical standard errors, at which a profile is looked at (chosen); far ones if
-needed."""
+"""Distances from the minimum, in critical standard errors, that a profile looks at (chosen); far ones if needed."""
+
+LIMIT_POINTS = 24
+"""Values looked at between the minimum and a limit where standard errors are no guide (chosen)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,12 +144,11 @@ def profile(question: Question, level: float = 0.9, *, robust: bool = True) -> P
 def _half(question: Question, scale: Scale, wanted: float) -> tuple[Array, Array, float | None]:
     """One side of a profile, from the minimum outwards: values, signed roots, and where the root reaches `wanted`."""
     centre = float(question.theta[question.index])
-    step = wanted * max(scale.se_model, 1e-12 * max(abs(centre), 1.0))
+    limit = question.low if wanted < 0 else question.high
     values, roots = np.empty(0), np.empty(0)
-    for steps in (NEAR_STEPS, FAR_STEPS):
-        grid = np.clip(centre + step * steps, question.low, question.high)
-        fresh = grid[np.concatenate([[True], np.diff(grid) != 0])]
-        fresh = fresh[~np.isin(fresh, [*values, centre])]
+    at_limit = not question.low < centre < question.high
+    for grid in _grids(centre, wanted * scale.se_model, limit, at_limit=at_limit):
+        fresh = grid[~np.isin(grid, [*values, centre])]
         values, roots = np.append(values, fresh), np.append(roots, signed_roots(question, fresh, scale))
         if (np.abs(roots) >= abs(wanted)).any():
             break
@@ -157,6 +158,23 @@ def _half(question: Question, scale: Scale, wanted: float) -> tuple[Array, Array
     k = int(past[0])
     near = (centre, 0.0) if k == 0 else (values[k - 1], roots[k - 1])
     return values, roots, _crossing(question, scale, near, (values[k], roots[k]), wanted)
+
+
+def _grids(centre: float, step: float, limit: float, *, at_limit: bool) -> Iterator[Array]:
+    """Values to look at on one side of the minimum, outwards: in steps of the standard error, else evenly to a limit.
+
+    A coordinate that lies at one of its limits has no standard error to go by; neither has one whose steps end beyond
+    them.
+    """
+    reach = abs(limit - centre)
+    if at_limit or abs(step) * NEAR_STEPS[1] > reach:
+        if np.isfinite(limit) and reach > 0:
+            yield np.linspace(centre, limit, LIMIT_POINTS + 1)[1:]
+        return
+    step = step or float(np.copysign(1e-12 * max(abs(centre), 1.0), limit - centre))
+    for steps in (NEAR_STEPS, FAR_STEPS):
+        far = centre + step * steps
+        yield np.unique(np.minimum(far, limit)) if step > 0 else np.unique(np.maximum(far, limit))[::-1]
 
 
 def signed_roots(question: Question, values: Array, scale: Scale) -> Array:

@@ -48,6 +48,19 @@ def test_open_end_is_none_and_reads_as_null(planted: MakeRuns) -> None:
     assert json.loads(json.dumps(fit.to_json()))["interval"]["E"]["low"] is None
 
 
+def test_a_floor_at_its_limit_is_still_bounded_above(planted: MakeRuns) -> None:
+    """E -> 0 fits best: its interval is open below, and ends above where the objective has risen far enough."""
+    runs = planted(budgets=3, sizes=7, decades=1.0, noise=0.03, seed=4)
+    fit = fit_form(runs, objective=Squares())
+    assert fit.certificate.at_bounds == ("E",)
+    interval = fit.interval("E")
+    assert interval.low is None
+    assert interval.high is not None
+    held = fit_form(runs, objective=Squares(), fixed={"E": interval.high}).objective.value
+    beyond = fit_form(runs, objective=Squares(), fixed={"E": 1.2 * interval.high}).objective.value
+    assert fit.objective.value < held < beyond
+
+
 def test_exponents_mirror_each_other(planted: MakeRuns) -> None:
     fit = fit_form(planted(noise=0.005))
     a, b = fit.interval("a"), fit.interval("b")
