@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.fitting.model import Model, Predictions
+from analysis.fitting.optimum import optimal_params
 from analysis.fitting.shapes import SIX_N, ShapeRule
+from analysis.forms.additive import ADDITIVE
 from analysis.forms.form import Chart
 from analysis.forms.jet import Jet, Quantity, exp, log
 
@@ -47,8 +49,9 @@ class OptimumChart:
         return [term_n * exp(alpha * x), term_n * balance * exp(beta * log_tokens), floor, alpha, beta]
 
     def coordinates(self, coefficients: Sequence[Array]) -> Sequence[Array]:
-        """Coordinates; ln N* must be known from the optimum, see `at_optimum`."""
-        raise NotImplementedError("use at_optimum, which takes N*")
+        """See `Chart`."""
+        rows = np.stack([np.atleast_1d(x) for x in coefficients], axis=1)
+        return list(self.at_optimum(rows, optimal_params(ADDITIVE, rows, np.array([self.flops]), self.shapes)).T)
 
     def at_optimum(self, coefficients: Array, params: Array) -> Array:
         """Coordinates of coefficients (R, 5) whose optima N* (R,) are known, shape (R, 5)."""

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from analysis import FitError, Huber, LeastAbsolute, Squares, fit_form
+from analysis.fitting.charts import ExponentChart, OptimumChart
 from analysis.fitting.shapes import SIX_N, shape_rule
 from analysis.table import Runs
 
@@ -180,3 +181,10 @@ def test_json_has_the_documented_keys(planted: MakeRuns) -> None:
     assert document["objective"] == {"kind": "huber", "delta": 1e-3, "space": "log", "value": fit.objective.value}
     assert list(document["coefficients"]) == ["A", "B", "E", "alpha", "beta"]
     assert set(document["exponents"]) == {"a", "b"}
+
+
+def test_charts_lead_there_and_back() -> None:
+    coefficients = np.array(list(CHINCHILLA.values()))
+    for chart in (OptimumChart(1e21), OptimumChart(1e21, hold_loss=True), ExponentChart(20.0, 24.0)):
+        back = chart.coefficients(chart.coordinates(list(coefficients)))
+        np.testing.assert_allclose(np.ravel(back), coefficients, rtol=1e-10)
