@@ -83,7 +83,9 @@ class Watch:
         if now < seen.next_read:
             return False
         progress = self._store.progress(task.run_id)
-        if progress is None or (progress["step"] is None and task.spec.get("trainer")):
+        if progress is None or "outcome" in progress:
+            return False
+        if progress["step"] is None and task.spec.get("trainer"):
             return False  # a trainer of the user's own need not report
         limit = self._limit(progress)
         seen.next_read = now + limit / 4

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,54 @@ from cells import CellServer
 def memory_folder() -> str | None:
     """A folder in memory, where a sync costs nothing: no cell here loses power, only processes."""
     return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+
+
+TABLE = Path(__file__).resolve().parents[2] / "docs/reliability.md"
+MARKS = ("<!-- fault matrix: written by pytest tests/faults --write-table -->", "<!-- end of fault matrix -->")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--write-table", action="store_true", help="write the fault matrix into docs/reliability.md")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Write what passed, by step and fault, between two marks of the document."""
+    if not session.config.getoption("--write-table"):
+        return
+    passed: Counter[tuple[str, str]] = Counter()
+    total: Counter[tuple[str, str]] = Counter()
+    for item in session.items:
+        place = _place(item)
+        total[place] += 1
+        passed[place] += item.stash.get(PASSED, False)
+    lines = ["| fault | step | cells | passed |", "|---|---|---|---|"]
+    lines += [f"| {fault} | {step} | {total[fault, step]} | {passed[fault, step]} |" for fault, step in sorted(total)]
+    lines.append(f"| all | | {total.total()} | {passed.total()} |")
+    text = TABLE.read_text()
+    before, after = text.index(MARKS[0]) + len(MARKS[0]), text.index(MARKS[1])
+    TABLE.write_text(text[:before] + "\n\n" + "\n".join(lines) + "\n\n" + text[after:])
+
+
+PASSED = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Note what passed."""
+    outcome = yield
+    report = outcome.get_result()  # type: ignore[attr-defined]
+    if report.when == "call":
+        item.stash[PASSED] = report.passed
+
+
+def _place(item: pytest.Item) -> tuple[str, str]:
+    """Fault and step of a cell."""
+    call = getattr(item, "callspec", None)
+    cell = call.params.get("cell") if call else None
+    if cell is not None:
+        return cell.fault, cell.step
+    words = getattr(item, "originalname", item.name).removeprefix("test_").replace("_", " ")
+    return words, ", ".join(str(value) for value in call.params.values()) if call else ""
 
 
 @pytest.fixture(scope="session")

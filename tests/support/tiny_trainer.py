@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import sys
 import time
 from pathlib import Path
 
@@ -69,7 +68,7 @@ def diverge(spec: RunSpec, execution: Execution) -> RunRecord:
 
 def fail(spec: RunSpec, execution: Execution) -> RunRecord:
     """A bug whose message differs from run to run."""
-    sys.stdout.write("about to fail\n")
+    os.write(1, b"about to fail\n")
     raise ValueError(f"bug at width {spec.model.width}")
 
 

@@ -1,0 +1,179 @@
+"""Faults that only a cluster has: on one Ray cluster of several node processes on this machine."""
+
+from __future__ import annotations
+
+import os
+import signal
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from cells import HERE as SUPPORT
+from oracle import check, events
+from processes import wait_until
+
+from orchestrator import load_sweep, run
+from orchestrator.errors import CapacityError
+from orchestrator.observing import Result
+from orchestrator.running import Options
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
+
+HEALTH = {"health_check_initial_delay_ms": 1000, "health_check_period_ms": 500, "health_check_failure_threshold": 4}
+"""A node that does not answer is given up after seconds, not half a minute."""
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """A head that takes no work and two nodes, in a temporary folder of their own."""
+    with tempfile.TemporaryDirectory(prefix="isoflop-ray-") as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", folder)
+        patch.setattr(tempfile, "tempdir", None)
+        patch.setenv("PYTHONPATH", f"{SUPPORT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+        patch.setenv("TINY_TRAINER_PAUSE", "0.05")
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("OMP_NUM_THREADS", "1")
+        from ray.cluster_utils import Cluster
+
+        head = {"num_cpus": 0, "include_dashboard": False, "_system_config": HEALTH}
+        started = Cluster(initialize_head=True, head_node_args=head)
+        yield started
+        started.shutdown()
+
+
+@pytest.fixture
+def nodes(cluster: Any) -> Iterator[list[Any]]:
+    """Two nodes of one slot each; those that a test leaves are removed."""
+    made = [cluster.add_node(num_cpus=1) for _ in range(2)]
+    yield made
+    for node in list(cluster.worker_nodes):
+        cluster.remove_node(node)
+
+
+class Driving:
+    """A sweep that is driven in a thread while the test does something to it."""
+
+    def __init__(self, cluster: Any, sweep: Path, store: Path, *settings: str, **options: Any) -> None:
+        self._result: Result | BaseException | None = None
+        self._sweep = load_sweep(sweep, settings)
+        self._store = store
+        self._options = Options(address=cluster.address, **options)
+        self._thread = threading.Thread(target=self._drive)
+        self._thread.start()
+
+    def result(self) -> Result:
+        self._thread.join()
+        if isinstance(self._result, BaseException):
+            raise self._result
+        assert self._result is not None
+        return self._result
+
+    def wait_for_commits(self, count: int) -> None:
+        commits = self._store / "commits"
+        wait_until(lambda: commits.exists() and len(list(commits.iterdir())) >= count, f"{count} commits")
+
+    def wait_for_progress(self) -> None:
+        progress = self._store / "progress"
+        wait_until(lambda: progress.exists() and any(progress.iterdir()), "an attempt under way")
+
+    def _drive(self) -> None:
+        try:
+            self._result = run(self._sweep, self._store, self._options)
+        except BaseException as error:
+            self._result = error
+
+
+def workers_of(node: Any) -> list[psutil.Process]:
+    """Worker processes that train on a node."""
+    pids = [info[0].process.pid for info in node.all_processes.values()]
+    below = [child for pid in pids for child in psutil.Process(pid).children(recursive=True)]
+    return [child for child in below if child.is_running() and "execute_remotely" in " ".join(child.cmdline())]
+
+
+def raylet_of(node: Any) -> psutil.Process:
+    return psutil.Process(node.all_processes["raylet"][0].process.pid)
+
+
+def test_a_worker_is_killed(cluster: Any, nodes: list[Any], sweep: Path, store: Path, reference: Path) -> None:
+    driving = Driving(cluster, sweep, store)
+    driving.wait_for_progress()
+    wait_until(lambda: bool(workers_of(nodes[0]) or workers_of(nodes[1])), "a worker process")
+    (workers_of(nodes[0]) or workers_of(nodes[1]))[0].kill()
+    assert driving.result().counts == {"ok": 6}
+    check(store, reference)
+    assert [event["ending"] for event in events(store) if event["event"] == "ended"].count("killed") == 1
+
+
+def test_a_node_dies_and_another_takes_its_work(
+    cluster: Any, nodes: list[Any], sweep: Path, store: Path, reference: Path
+) -> None:
+    driving = Driving(cluster, sweep, store)
+    driving.wait_for_progress()
+    cluster.remove_node(nodes[0], allow_graceful=False)
+    assert driving.result().counts == {"ok": 6}
+    check(store, reference)
+
+
+def test_a_frozen_node_is_given_up_and_may_come_back(
+    cluster: Any, nodes: list[Any], sweep: Path, store: Path, reference: Path
+) -> None:
+    """Its worker goes on meanwhile, so that two copies of a run may end: the first commit stands."""
+    driving = Driving(cluster, sweep, store)
+    driving.wait_for_progress()
+    raylet = raylet_of(nodes[0])
+    raylet.send_signal(signal.SIGSTOP)
+    result = driving.result()
+    raylet.send_signal(signal.SIGCONT)
+    assert result.counts == {"ok": 6}
+    assert not (store / "nondeterminism").exists()
+    check(store, reference)
+
+
+def test_a_node_that_joins_is_used(cluster: Any, nodes: list[Any], sweep: Path, store: Path) -> None:
+    slots: list[int] = []
+
+    class Watching:
+        """Notes how many runs fit at once."""
+
+        def update(self, snapshot: Any) -> None:
+            slots.append(snapshot.slots)
+
+        def finished(self, row: dict[str, Any]) -> None:
+            pass
+
+    driving = Driving(cluster, sweep, store, "seeds=4", observer=Watching())
+    driving.wait_for_progress()
+    cluster.add_node(num_cpus=1)
+    assert driving.result().counts == {"ok": 24}
+    assert slots[0] == 2
+    assert slots[-1] == 3
+
+
+def test_fractions_of_a_gpu_share_it(cluster: Any, nodes: list[Any], sweep: Path, store: Path) -> None:
+    cluster.add_node(num_cpus=4, num_gpus=1)
+    seen: list[int] = []
+    driving = Driving(
+        cluster,
+        sweep,
+        store,
+        "resources={cpus: 1, gpus: 0.5}",
+        announce=lambda plan, left, slots: seen.append(slots),
+    )
+    assert driving.result().counts == {"ok": 6}
+    assert seen == [2]
+
+
+@pytest.mark.parametrize(
+    ("resources", "words"),
+    [("{gpus: 1}", "1 GPU; the cluster has"), ("{cpus: 64}", "64 CPU"), ("{custom: {spot: 1}}", "1 spot")],
+)
+def test_a_request_that_no_node_serves_is_an_error_at_once(
+    resources: str, words: str, cluster: Any, nodes: list[Any], sweep: Path, store: Path
+) -> None:
+    with pytest.raises(CapacityError, match=words):
+        Driving(cluster, sweep, store, f"resources={resources}").result()
+    assert not (store / "proposals").exists()

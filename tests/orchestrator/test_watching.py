@@ -1,0 +1,95 @@
+"""Which attempts count as started and as stuck, by a clock of the test's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.execution.task import Task
+from orchestrator.store import Store
+from orchestrator.watching import LEAST_SECONDS, START_FACTOR, Watch
+
+
+class Clock:
+    """A clock that goes when it is told to."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Scene:
+    """One run, its progress and its watcher."""
+
+    def __init__(self, folder: Path, trainer: str | None = None) -> None:
+        self.store = Store(folder)
+        self.clock = Clock()
+        self.watch = Watch(self.store, clock=self.clock)
+        spec = {"trainer": trainer} if trainer else {}
+        self.tasks: dict[str, Any] = {"r": Task.__new__(Task)}
+        object.__setattr__(self.tasks["r"], "run_id", "r")
+        object.__setattr__(self.tasks["r"], "spec", spec)
+
+    def progress(self, step: int | None, *, first: int | None = 0, seconds: float = 1.0, steps: int = 100) -> None:
+        document = {"attempt": 0, "first": first, "step": step, "steps": steps, "seconds": seconds}
+        self.store.note_progress("r", document)
+
+    def stuck_after(self, limit: float) -> float:
+        """Seconds of standing still until the run counts as stuck."""
+        start = self.clock.now
+        while self.clock.now - start < limit:
+            self.clock.now += 2.0
+            if self.watch.look(self.tasks)[1]:
+                return self.clock.now - start
+        return float("inf")
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Scene:
+    return Scene(tmp_path)
+
+
+def test_a_run_starts_when_its_worker_says_so(scene: Scene) -> None:
+    assert scene.watch.look(scene.tasks) == ([], [])
+    scene.progress(None, first=None)
+    scene.clock.now = 10
+    assert scene.watch.look(scene.tasks) == (["r"], [])
+    scene.clock.now = 20
+    assert scene.watch.look(scene.tasks) == ([], [])
+
+
+def test_a_run_that_makes_no_step_is_stuck_after_two_minutes(scene: Scene) -> None:
+    scene.progress(10)
+    assert LEAST_SECONDS < scene.stuck_after(1000) <= LEAST_SECONDS * 1.3
+
+
+def test_slow_steps_are_given_five_of_themselves(scene: Scene) -> None:
+    scene.progress(10, seconds=1000.0)
+    assert 500 < scene.stuck_after(10_000) <= 650
+
+
+def test_the_first_step_and_the_evaluation_may_take_longer(scene: Scene) -> None:
+    for step in (0, 100):
+        scene.progress(step)
+        assert START_FACTOR * LEAST_SECONDS < scene.stuck_after(10_000) <= START_FACTOR * LEAST_SECONDS * 1.5
+
+
+def test_a_run_that_goes_on_is_never_stuck(scene: Scene) -> None:
+    for step in range(1, 60):
+        scene.progress(step, seconds=float(step))
+        assert scene.stuck_after(100) == float("inf")
+
+
+def test_a_trainer_that_does_not_report_is_not_judged(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, trainer="mine:train")
+    scene.progress(None, first=None)
+    assert scene.stuck_after(10_000) == float("inf")
+
+
+def test_it_is_said_once_per_standstill(scene: Scene) -> None:
+    scene.progress(10)
+    first = scene.stuck_after(1000)
+    assert scene.stuck_after(first - 10) == float("inf")
