@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -36,9 +37,19 @@ def fit(
     count: CountOption = None,
     objective: Annotated[str, typer.Option(help="huber:auto, huber:DELTA, lad or squares.")] = "huber:auto",
     space: Annotated[str, typer.Option(help="Residuals of the log or linear loss.")] = "log",
+    fix: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="Hold a coefficient, such as E=1.69.")
+    ] = None,
+    allow_mixed: Annotated[
+        list[str] | None, typer.Option(help="Mix on purpose: count, flops_rule, evaluation or decay.")
+    ] = None,
+    duplicates: Annotated[str, typer.Option(help="A run that occurs twice: refuse, drop or keep.")] = "refuse",
     drop_highest: Annotated[int, typer.Option(help="Leave out this many of the highest losses.")] = 0,
-    bootstrap: Annotated[int, typer.Option(help="Bootstrap replicates for errors and intervals.")] = 1000,
-    seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
+    bootstrap: Annotated[
+        int | None,
+        typer.Option(min=2, help="Errors and intervals from so many bootstrap replicates, not from the profile."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the search and the bootstrap.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Fit scaling laws: three approaches, certified, with intervals."""
@@ -49,11 +60,13 @@ def fit(
         form=form,
         objective=objective,
         space=space,
+        fixed=fixed_values(fix or []),
         drop_highest=drop_highest,
         bootstrap=bootstrap,
         seed=seed,
     )
-    document = fitting.fit(read(source, columns, count), choice)
+    runs = read(source, columns, count, allow_mixed=allow_mixed or (), duplicates=duplicates)
+    document = fitting.fit(runs, choice)
     if as_json:
         print_json(document)
     else:
@@ -161,11 +174,43 @@ def report(
     typer.echo(f"report: {output}")
 
 
-def read(source: str, columns: str | None, count: str | None) -> Runs:
+def read(
+    source: str,
+    columns: str | None,
+    count: str | None,
+    *,
+    allow_mixed: Collection[str] = (),
+    duplicates: str = "refuse",
+) -> Runs:
     """Read runs with the columns that `--map` names."""
     from analysis import read_runs
 
-    return read_runs(source, columns=column_map(columns), count=count)
+    for name, value, known in (
+        *(("--allow-mixed", kind, ("count", "flops_rule", "evaluation", "decay")) for kind in allow_mixed),
+        ("--duplicates", duplicates, ("refuse", "drop", "keep")),
+    ):
+        if value not in known:
+            raise SweepError(f"{name} {value}: not known; expected one of {', '.join(known)}.")
+
+    return read_runs(
+        source,
+        columns=column_map(columns),
+        count=count,
+        allow_mixed=cast(Collection[Any], allow_mixed),
+        duplicates=cast(Any, duplicates),
+    )
+
+
+def fixed_values(pairs: Sequence[str]) -> dict[str, float]:
+    """Coefficients to hold, from `NAME=VALUE`."""
+    fixed = {}
+    for pair in pairs:
+        name, _, value = pair.partition("=")
+        try:
+            fixed[name] = float(value)
+        except ValueError:
+            raise SweepError(f"--fix {pair}: no number; expected NAME=VALUE, for example --fix E=1.69.") from None
+    return fixed
 
 
 def column_map(columns: str | None) -> dict[str, str]:

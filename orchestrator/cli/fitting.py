@@ -26,8 +26,9 @@ class Choice:
     form: str
     objective: str
     space: str
+    fixed: Mapping[str, float]
     drop_highest: int
-    bootstrap: int
+    bootstrap: int | None
     seed: int
 
 
@@ -54,8 +55,11 @@ def fit(runs: Runs, choice: Choice) -> dict[str, Any]:
     if choice.method == "all":
         fits = analysis.fit_all(runs, form=choice.form, objective=objective, space=choice.space, seed=choice.seed)
         return dict(fits.to_json())
-    fitted = analysis.fit_form(runs, form=choice.form, objective=objective, space=choice.space, seed=choice.seed)
-    return dict(fitted.to_json(fitted.bootstrap(choice.bootstrap, seed=choice.seed)))
+    fitted = analysis.fit_form(
+        runs, form=choice.form, objective=objective, space=choice.space, fixed=choice.fixed, seed=choice.seed
+    )
+    resamples = None if choice.bootstrap is None else fitted.bootstrap(choice.bootstrap, seed=choice.seed)
+    return dict(fitted.to_json(resamples))
 
 
 def show(document: Mapping[str, Any]) -> None:
