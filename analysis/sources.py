@@ -24,6 +24,9 @@ def load_frame(source: str | os.PathLike[str] | pd.DataFrame) -> tuple[pd.DataFr
     """
     if isinstance(source, pd.DataFrame):
         return source.reset_index(drop=True), "the data frame"
+    if "://" in os.fspath(source):
+        stored: pd.DataFrame = store_rows(source).to_pandas()
+        return stored, os.fspath(source)
     path = Path(source)
     if not path.exists():
         raise SourceError(f"{path} does not exist; expected a store or a file of runs ({_SUFFIXES}). Check the path.")
@@ -45,7 +48,7 @@ def read_curves(source: str | os.PathLike[str] | pd.DataFrame) -> pd.DataFrame:
     Raises:
         SourceError: The source holds no curves, or lacks one of these columns.
     """
-    if not isinstance(source, pd.DataFrame) and is_store(Path(source)):
+    if not isinstance(source, pd.DataFrame) and is_store(source):
         stored: pd.DataFrame = store_curves(source).to_pandas()
         return stored
     frame, name = load_frame(source)

@@ -11,7 +11,6 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -19,6 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from analysis.errors import SourceError
+from analysis.places import Place, place_of
 from analysis.runs import CURVES_SCHEMA, RUN_COLUMNS, RUNS_SCHEMA, SCHEMA_VERSION, curve_columns, run_row
 
 COMMITTED = ("ok", "diverged")
@@ -51,32 +51,29 @@ class StoreTable:
 
 @dataclass
 class _Reader:
-    """Reads objects below a store's folder and remembers the names of those it could not read."""
+    """Reads objects of a store and remembers the names of those it could not read."""
 
-    root: Path
+    place: Place
     unreadable: list[str] = field(default_factory=list)
 
     def names(self, folder: str) -> list[str]:
         """Names in a folder without the suffix `.json`; sub-folders included, temporary and hidden files not."""
-        try:
-            with os.scandir(self.root / folder) as entries:
-                names = [entry.name for entry in entries]
-        except (FileNotFoundError, NotADirectoryError):
-            return []
+        names = self.place.names(folder)
         return [name.removesuffix(".json") for name in names if "." not in name.removesuffix(".json")]
 
     def use(self, name: str, parse: Callable[[dict[str, Any]], Any]) -> Any | None:
         """`parse` of one object, or None with the name noted when it is torn or lacks what `parse` needs."""
         try:
-            return parse(json.loads((self.root / name).read_bytes()))
+            return parse(json.loads(self.place.read(name)))
         except (OSError, ValueError, KeyError, TypeError, AttributeError, pa.ArrowException):
             self.unreadable.append(name)
             return None
 
 
-def is_store(path: Path) -> bool:
-    """Whether a folder holds a sweep's objects or tables."""
-    return any((path / part).exists() for part in ("store.json", "proposals", "commits", "tables/runs"))
+def is_store(path: str | os.PathLike[str]) -> bool:
+    """Whether a folder or bucket holds a sweep's objects or tables."""
+    place = place_of(path)
+    return any(place.exists(part) for part in ("store.json", "proposals", "commits", "tables/runs"))
 
 
 def store_rows(path: str | os.PathLike[str]) -> pa.Table:
@@ -97,7 +94,7 @@ def scan_runs(path: str | os.PathLike[str]) -> StoreTable:
     says so and no newer object ends that attempt.
 
     Args:
-        path: The store's folder.
+        path: The store's folder, or its URL.
 
     Returns:
         One row per run, ordered by `seq`, and the objects that could not be read.
@@ -105,8 +102,8 @@ def scan_runs(path: str | os.PathLike[str]) -> StoreTable:
     Raises:
         SourceError: No such store, or its tables are torn or of a newer version.
     """
-    reader = _Reader(_checked_root(path))
-    table = _read_table(reader.root / "tables/runs", RUNS_SCHEMA)
+    reader = _Reader(_checked_place(path))
+    table = _read_table(reader.place, "tables/runs", RUNS_SCHEMA)
     if (fresh := _fresh_rows(reader, table)) is not None:
         stale = pc.is_in(table["run_id"], fresh["run_id"])
         table = pa.concat_tables([table.filter(pc.invert(stale)), fresh])
@@ -120,8 +117,8 @@ def scan_curves(path: str | os.PathLike[str]) -> StoreTable:
     Raises:
         SourceError: No such store, or its tables are torn or of a newer version.
     """
-    reader = _Reader(_checked_root(path))
-    table = _read_table(reader.root / "tables/curves", CURVES_SCHEMA)
+    reader = _Reader(_checked_place(path))
+    table = _read_table(reader.place, "tables/curves", CURVES_SCHEMA)
     known = set(pc.unique(table["run_id"]).to_pylist())
     tails = [
         reader.use(f"commits/{name}.json", lambda commit: pa.table(curve_columns(commit), schema=CURVES_SCHEMA))
@@ -133,34 +130,38 @@ def scan_curves(path: str | os.PathLike[str]) -> StoreTable:
     )
 
 
-def _checked_root(path: str | os.PathLike[str]) -> Path:
-    root = Path(path)
-    if not is_store(root):
+def _checked_place(path: str | os.PathLike[str]) -> Place:
+    if not is_store(path):
         raise SourceError(
-            f"{root} is not a store: it has no proposals, commits or tables. "
+            f"{os.fspath(path)} is not a store: it has no proposals, commits or tables. "
             "Name the folder that `isoflop run --store` wrote, such as runs/quickstart."
         )
-    return root
+    return place_of(path)
 
 
-def _read_table(folder: Path, schema: pa.Schema) -> pa.Table:
+def _read_table(place: Place, folder: str, schema: pa.Schema) -> pa.Table:
     """All Parquet parts of a folder under `schema`; where one is replaced while being read, the listing is repeated."""
     for tries_left in reversed(range(_READ_TRIES)):
         try:
-            parts = [_conformed(pq.ParquetFile(part).read(), schema, part) for part in sorted(folder.glob("*.parquet"))]
+            names = sorted(name for name in place.names(folder) if name.endswith(".parquet"))
+            parts = [_conformed(_parquet(place, f"{folder}/{name}"), schema, f"{place}/{folder}") for name in names]
             return pa.concat_tables([schema.empty_table(), *parts])
         except FileNotFoundError:
             if not tries_left:
                 raise
         except pa.ArrowInvalid as error:
             raise SourceError(
-                f"{folder} holds a file that is not Parquet ({error}). Remove it: the tables are rebuilt from the "
+                f"{place}/{folder} holds a file that is not Parquet ({error}). Remove it: the tables are rebuilt from the "
                 "store's objects."
             ) from None
     raise AssertionError("unreachable")
 
 
-def _conformed(table: pa.Table, schema: pa.Schema, path: Path) -> pa.Table:
+def _parquet(place: Place, name: str) -> pa.Table:
+    return pq.ParquetFile(pa.BufferReader(place.read(name))).read()
+
+
+def _conformed(table: pa.Table, schema: pa.Schema, path: str) -> pa.Table:
     """`table` with exactly the columns of `schema`: absent ones null (an older version), unknown ones dropped."""
     version = (table.schema.metadata or {}).get(b"isoflop_schema", b"0")
     if int(version) > SCHEMA_VERSION:

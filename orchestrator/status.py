@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from dataclasses import replace
 from typing import Any
 
 from analysis.stores import scan_runs
 from orchestrator import corpora, cost, planning
+from orchestrator.proposing.explaining import explain
 from orchestrator.store import Store
 from orchestrator.store.lease import holder
 
@@ -26,7 +28,7 @@ def status(location: str) -> dict[str, Any]:
     store = Store(location)
     store.header()
     sweep = store.sweep()
-    scanned = scan_runs(store.folder(""))
+    scanned = scan_runs(store.location)
     rows = scanned.table.to_pylist()
     driver = holder(store.objects)
     for row in rows:
@@ -34,7 +36,11 @@ def status(location: str) -> dict[str, Any]:
             row["status"] = "pending"
     corpus = corpora.known(sweep.data, store) or corpora.estimated(sweep.data)
     plan = planning.plan(sweep, corpus, cost.CostModel(step_seconds=1e-3, token_seconds=0.0, flops_per_second=1e10))
-    unproposed = [point for point in plan.points if point.run_id not in {row["run_id"] for row in rows}]
+    known = {row["run_id"] for row in rows}
+    unproposed = [point for point in plan.points if point.run_id not in known]
+    flops_planned = plan.flops
+    if plan.limits is not None:  # the other points are candidates, most of which are never run
+        plan, unproposed = replace(plan, points=tuple(p for p in plan.points if p.run_id in known)), []
     counts = Counter(row["status"] for row in rows) + Counter(pending=len(unproposed))
     return {
         "sweep": sweep.name,
@@ -42,7 +48,7 @@ def status(location: str) -> dict[str, Any]:
         "driver": None if driver is None else {"pid": driver.pid, "host": driver.host, "since": driver.since},
         "runs": len(rows) + len(unproposed),
         "counts": dict(counts),
-        "flops_planned": plan.flops,
+        "flops_planned": flops_planned,
         "flops_spent": sum(row["flops_spent"] or 0.0 for row in rows),
         "worker_seconds_left": _seconds_left(rows, plan),
         "curves": _curves(rows, unproposed),
@@ -51,6 +57,7 @@ def status(location: str) -> dict[str, Any]:
             for row in rows
             if row["status"] in (*FAILED, "diverged")
         ],
+        "sampler": None if plan.limits is None else {"name": sweep.sampler, **explain(store)},
         "unreadable": [*scanned.unreadable, *(f"quarantine/{name}" for name in store.quarantined())],
     }
 

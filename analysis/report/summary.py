@@ -153,13 +153,13 @@ def _read(source: Source | Runs) -> tuple[pd.DataFrame, str, Runs | Failed]:
     if isinstance(source, Runs):
         return source.frame, source.source, source
     rows, name = load_frame(source)
-    if not isinstance(source, pd.DataFrame) and is_store(Path(source)):
+    if not isinstance(source, pd.DataFrame) and is_store(source):
         return rows, name, attempt(lambda: read_runs(source))
     return rows, name, read_runs(source)
 
 
 def _curves(source: str | os.PathLike[str]) -> pd.DataFrame | None:
-    return read_curves(source) if is_store(Path(source)) else None
+    return read_curves(source) if is_store(source) else None
 
 
 def _title(rows: pd.DataFrame, name: str) -> str:

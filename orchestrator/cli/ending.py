@@ -40,14 +40,22 @@ def _report(store: str) -> None:
     print()
     for line in ending_lines(summary):
         print(line)
-    page = Path(store) / "report.html"
-    write_report(summary, page, png_folder=Path(store) / "figures")
+    folder = _report_folder(store)
+    page = folder / "report.html"
+    write_report(summary, page, png_folder=folder / "figures")
     quoted = shlex.quote(store)
-    print(f"\nreport  {page}   figures  {Path(store) / 'figures'}")
+    print(f"\nreport  {page}   figures  {folder / 'figures'}")
     print(f"next    isoflop fit {quoted}")
     print(
         f'        isoflop query {quoted} "select budget, params, avg(loss) loss from runs group by 1, 2 order by 1, 2"'
     )
+
+
+def _report_folder(store: str) -> Path:
+    """The store itself, or a folder of its name here where the store is a bucket."""
+    folder = Path("runs") / store.rstrip("/").rpartition("/")[2] if "://" in store else Path(store)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def _counted(counts: Counter[str]) -> str:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import s3
+from cells import HERE as SUPPORT
 from cells import CellServer
 from oracle import PASSING, TRANSIENT, results
 
 from orchestrator.ledger import Ledger
+from orchestrator.query import query
+from orchestrator.status import status
 from orchestrator.store import Store
 from orchestrator.store.contents import read_contents
 
@@ -100,6 +106,26 @@ def test_a_checkpoint_outlives_its_machine(
     assert remote.run(**request)["counts"] == {"ok": 6}
     assert sum(path.stat().st_size for path in work.iterdir()) == results(reference)["steps"].sum()
     check(bucket, reference)
+
+
+def test_a_bucket_is_read_like_a_folder(
+    remote: CellServer, sweep: Path, bucket: str, reference: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remote.run(sweep=str(sweep), settings=[], store=bucket)
+    assert status(bucket)["counts"] == {"ok": 6}
+    sql = "select run_id, loss from runs order by run_id"
+    assert query(bucket, sql).equals(query(str(reference), sql))
+    counted = "select run_id, count(*) n, max(train_loss) m from curves group by run_id order by run_id"
+    assert query(bucket, counted).equals(query(str(reference), counted))
+    monkeypatch.chdir(tmp_path)
+    done = subprocess.run(
+        [Path(sys.executable).parent / "isoflop", "run", sweep, "--store", bucket, "--inline"],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(SUPPORT), "XDG_CACHE_HOME": str(tmp_path)},
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "runs" / bucket.rpartition("/")[2] / "report.html").exists()
 
 
 @pytest.mark.slow
