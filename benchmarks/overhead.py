@@ -164,7 +164,7 @@ def makespan(slots: int = 16, runs: int = 500) -> dict[str, float]:
     """Longest-first among 64 released runs against the lower bound, with durations spread as a sweep's are."""
     from orchestrator.driver import RELEASED
 
-    draw = random.Random(0)  # noqa: S311
+    draw = random.Random(0)
     durations = [draw.lognormvariate(0, 1) for _ in range(runs)]
     bound = max(sum(durations) / slots, max(durations))
     free, released, waiting = [0.0] * slots, iter(durations), []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +38,9 @@ def template(folder: Path) -> Path:
 
 
 @pytest.fixture
-def store(template: Path, tmp_path: Path) -> Iterator[Path]:
+def store(template: Path, tmp_path: Path) -> Path:
     shutil.copytree(template, tmp_path / "store")
-    yield tmp_path / "store"
+    return tmp_path / "store"
 
 
 def drive(folder: Path, store: Path, trainer: str, *settings: str, **options: Any) -> Result:
