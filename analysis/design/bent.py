@@ -42,6 +42,10 @@ class BentSurface:
 
     def predict(self, theta: Array, columns: Columns) -> tuple[Array, Array]:
         """See `Surface`; a row whose curve is negative has no shift."""
+        with np.errstate(over="ignore", invalid="ignore"):  # a step too far is not finite, and is not taken
+            return self._predict(theta, columns)
+
+    def _predict(self, theta: Array, columns: Columns) -> tuple[Array, Array]:
         floor, alpha, beta, gamma = np.exp(theta[[0, 3, 4, 5]])
         k, bend = theta[6], theta[7]
         curve = columns["curve"].astype(np.int64)

@@ -46,7 +46,7 @@ def show(made: Plan) -> None:
         )
     about = "" if made.corpus.exact else "about "
     console.print(
-        f"total {len(made.points)} runs, {notation.flops(made.flops)} FLOPs, "
+        f"total {_runs(made)}, {notation.flops(made.flops)} FLOPs, "
         f"{about}{notation.duration(made.seconds)} of one worker "
         f"(first guess); text: {about}{notation.count(made.corpus.train_tokens)} training tokens. Nothing was spent.",
         soft_wrap=True,
@@ -57,9 +57,16 @@ def headline(made: Plan) -> str:
     """One line about the sweep."""
     budgets = " ".join(notation.flops(flops) for flops in sorted({point.budget for point in made.points}))
     return (
-        f"sweep {made.sweep.name}   {len(made.points)} runs   budgets {budgets} FLOPs ({made.sweep.counting.flops})   "
+        f"sweep {made.sweep.name}   {_runs(made)}   budgets {budgets} FLOPs ({made.sweep.counting.flops})   "
         f"N counts {CONVENTIONS[made.sweep.counting.params]}"
     )
+
+
+def _runs(made: Plan) -> str:
+    """How many runs; where a sampler chooses, of how many."""
+    if made.limits is None:
+        return f"{len(made.points)} runs"
+    return f"at most {made.runs} of {len(made.points)} runs, by {made.sweep.sampler}"
 
 
 def announce(made: Plan, left: Sequence[Point], workers: int, store: str) -> None:
@@ -78,12 +85,16 @@ def announce(made: Plan, left: Sequence[Point], workers: int, store: str) -> Non
         return
     flops = math.fsum(point.flops for point in left)
     seconds = max(sum(point.seconds for point in left) / workers, *(point.seconds for point in left))
+    if made.limits is not None:  # of what is left, as much as the sampler may still spend
+        spent = math.fsum(point.flops for point in made.points) - flops
+        share = max(made.flops - spent, 0.0) / flops
+        flops, seconds = flops * share, seconds * share
     already = f"{done} runs are done; " if done else ""
     plural = "worker" if workers == 1 else "workers"
+    most = "at most " if made.limits is not None else ""
     print(
-        f"{already}will spend {notation.flops(flops)} FLOPs, about {notation.duration(seconds)} on {workers} "
-        f"{plural}   "
-        f"store {store}   (repeat the command to resume)"
+        f"{already}will spend {most}{notation.flops(flops)} FLOPs, about {notation.duration(seconds)} on {workers} "
+        f"{plural}   store {store}   (repeat the command to resume)"
     )
     for drop in made.dropped:
         print(_dropped(drop))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Mapping
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 import optuna
@@ -20,6 +20,8 @@ from orchestrator.proposing.knowing import understand
 from orchestrator.proposing.proposer import point_sampler, settings_of
 from orchestrator.proposing.sampler import IsoFlopSampler
 from orchestrator.proposing.space import Known, space_of
+from orchestrator.running import Options, run
+from orchestrator.status import status
 from orchestrator.sweepfile import load_sweep
 
 COST = cost.first_guess()
@@ -210,7 +212,8 @@ def test_a_record_says_what_a_proposal_was_based_on() -> None:
     record = json.loads(json.dumps(asked.record(order[-1]), allow_nan=False))
     assert record["committed"] + len(record["pending"]) == len(order) - 1
     assert len(record["pending"]) == 3
-    assert record["expected_se"] > 0
+    learnt = [asked.record(run_id) for run_id in order if asked.record(run_id)["stage"] == "learn"]
+    assert all(record["expected_se"] > 0 for record in learnt)
     widths = [width for run_id in order if (width := asked.record(run_id).get("target", {}).get("width"))]
     assert widths[-1] < 0.3 * widths[0]  # the interval's history
 
@@ -294,7 +297,7 @@ def test_a_sampler_that_is_not_known_is_named() -> None:
             proposer(planned(wrong), {}, [], [])
 
 
-def test_a_study_of_a_sampler_can_be_exported(tmp_path: Any) -> None:
+def test_a_study_of_a_sampler_can_be_exported(tmp_path: Path) -> None:
     made = planned("isoflop", "sampling.max_runs=10")
     order, asked = drive(made)
     storage = f"sqlite:///{tmp_path / 'study.db'}"
@@ -302,3 +305,25 @@ def test_a_study_of_a_sampler_can_be_exported(tmp_path: Any) -> None:
     loaded = optuna.load_study(study_name="mine", storage=storage)
     assert [trial.user_attrs["run_id"] for trial in loaded.trials] == order
     assert all("why" in trial.user_attrs for trial in loaded.trials)
+
+
+def test_status_of_a_sampler_says_why_and_how_the_interval_shrank(tmp_path: Path) -> None:
+    """A whole sweep, trained in this process: its proposals carry their reasons, and its candidates do not count."""
+    settings = [
+        "sampler=isoflop", "budgets=[5e8,1e9]", "min_steps=10", "sampling={max_runs: 11, together: 2}",
+        "sizes={shapes: [{width: 8}, {width: 12}, {width: 16}, {width: 20}, {width: 24}]}",
+    ]  # fmt: skip
+    store = tmp_path / "store"
+    run(load_sweep("smoke", settings), store, Options(inline=True))
+    document = json.loads(json.dumps(status(str(store)), allow_nan=False))
+    made = document["runs"]
+    assert 8 <= document["counts"]["ok"] == made <= 11
+    sampler = document["sampler"]
+    assert [proposal["seq"] for proposal in sampler["proposals"]] == list(range(made))
+    assert all(proposal["why"] for proposal in sampler["proposals"])
+    assert sampler["history"][-1]["width"] == sampler["target"]["width"]
+    flops = [step["flops"] for step in sampler["history"]]
+    assert flops == sorted(flops)
+    before = sorted((store / "proposals").iterdir())
+    run(load_sweep("smoke", settings), store, Options(inline=True))  # repeated: nothing is left
+    assert sorted((store / "proposals").iterdir()) == before

@@ -1,0 +1,53 @@
+"""Why each point was chosen, and how the target's interval shrank: read from the proposals of a store, without Optuna."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from orchestrator.store import Store
+
+
+def explain(store: Store) -> dict[str, Any]:
+    """What `status` and the report show of a sampler's work, as plain values.
+
+    Returns:
+        `proposals`: of each its `seq`, `run_id`, `by`, `stage` and `why`. `history`: wherever the target was known, the
+        FLOPs reserved before that proposal, the runs committed, and the target's `value`, `low`, `high` and `width`.
+        `target` and `guard`: as of the last proposal; None before the law was fitted.
+    """
+    documents = []
+    for name in sorted(store.objects.names("proposals")):
+        try:
+            documents.append(store.read(f"proposals/{name}"))
+        except ValueError:  # torn: `status` names it among what cannot be read
+            continue
+    informed = [document for document in documents if "target" in document.get("based_on", {})]
+    return {
+        "proposals": [
+            {
+                "seq": document["seq"],
+                "run_id": document["run_id"],
+                "by": document["by"],
+                "stage": document.get("based_on", {}).get("stage"),
+                "why": document.get("based_on", {}).get("why"),
+            }
+            for document in documents
+        ],
+        "history": [_step(document) for document in informed if document["based_on"]["target"]["interval"] is not None],
+        "target": informed[-1]["based_on"]["target"] if informed else None,
+        "guard": informed[-1]["based_on"]["guard"] if informed else None,
+    }
+
+
+def _step(document: dict[str, Any]) -> dict[str, Any]:
+    based_on = document["based_on"]
+    target = based_on["target"]
+    return {
+        "seq": document["seq"],
+        "flops": based_on["flops_reserved"],
+        "committed": based_on["committed"],
+        "value": target["value"],
+        "low": target["interval"]["low"],
+        "high": target["interval"]["high"],
+        "width": target["width"],
+    }
