@@ -18,12 +18,12 @@ class Progress:
     Attributes:
         step: Optimiser steps done.
         steps: Optimiser steps of the whole run.
-        train_loss: Smoothed training loss, nats per token.
+        train_loss: Smoothed training loss, nats per token; None before the first step of an attempt.
     """
 
     step: int
     steps: int
-    train_loss: float
+    train_loss: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,8 @@ class Execution:
         micro_batch: Windows per forward pass; None takes the whole batch.
         poll_seconds: Wall time between looks at `should_stop`, at the checkpoint's age, and calls of `on_progress`.
         should_stop: Polled; true ends the run by `Interrupted` after a checkpoint.
-        on_progress: Called with how far the run is.
+        on_progress: Called with how far the run is: before its first step, as often as `poll_seconds` says, and before
+            it ends by `Interrupted`.
     """
 
     corpus: Path

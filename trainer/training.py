@@ -191,6 +191,7 @@ def _run_steps(
     recorded = set(_curve_steps(spec.steps))
     check_every = max(1, spec.steps // CHECKS)
     polled = saved = time.monotonic()
+    execution.on_progress(Progress(step=state.step, steps=spec.steps, train_loss=None))
     for tokens_BT in _batches(spec, corpus, execution.device, state.step):
         state.unread.append(gradient_of(tokens_BT))
         clip(gradient, spec.batch_tokens, spec.optimizer.clip_norm)
@@ -215,9 +216,9 @@ def _run_steps(
             if stop or now - saved >= execution.checkpoint_seconds:
                 saved = now
                 _save(spec, execution, state, numerics)
+            execution.on_progress(Progress(step=state.step, steps=spec.steps, train_loss=state.smoothed))
             if stop:
                 raise Interrupted(f"asked to stop after step {state.step} of {spec.steps}")
-            execution.on_progress(Progress(step=state.step, steps=spec.steps, train_loss=state.smoothed))
     return None
 
 
