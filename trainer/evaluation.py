@@ -27,13 +27,13 @@ class Evaluation:
 
     Attributes:
         loss: Mean over tokens, nats.
-        loss_se: Its standard error, documents as clusters: what another draw of documents would change.
+        loss_se: Its standard error, documents as clusters: what another draw of documents would change; None with one.
         bpb: Loss in bits per byte.
         tokens: Tokens that were predicted.
     """
 
     loss: float
-    loss_se: float
+    loss_se: float | None
     bpb: float
     tokens: int
 
@@ -96,11 +96,11 @@ def window_losses(model: Model, parameters: Tensor, text: Tokens, starts: Indice
     return losses
 
 
-def clustered_standard_error(losses: Losses, documents: Indices, context: int) -> float:
-    """Standard error of the mean loss, documents as clusters (Cameron & Miller 2015, section II)."""
+def clustered_standard_error(losses: Losses, documents: Indices, context: int) -> float | None:
+    """Standard error of the mean loss, documents as clusters (Cameron & Miller 2015, section II); None with one document."""
     residuals = losses - losses.mean()
     clusters = np.bincount(documents, weights=residuals)[np.unique(documents)]
     count = len(clusters)
     if count < 2:
-        return math.nan
+        return None
     return float(math.sqrt(count / (count - 1) * (clusters**2).sum()) / (len(losses) * context))
