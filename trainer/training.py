@@ -9,6 +9,7 @@ import math
 import platform
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -80,7 +81,8 @@ def train(spec: RunSpec, execution: Execution) -> RunRecord:
         DeviceOutOfMemory: The model and micro-batch do not fit the device.
     """
     try:
-        return _train(spec, execution)
+        with _process_settings(execution.threads):
+            return _train(spec, execution)
     except (torch.OutOfMemoryError, RuntimeError) as error:
         if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
             micro_batch = execution.micro_batch or spec.batch_contexts
@@ -90,6 +92,21 @@ def train(spec: RunSpec, execution: Execution) -> RunRecord:
                 micro_batch=micro_batch,
             ) from error
         raise
+
+
+@contextmanager
+def _process_settings(threads: int) -> Iterator[None]:
+    """The process's numerics for one run; put back afterwards, for a run may share its process with other work."""
+    before = torch.get_num_threads(), torch.get_float32_matmul_precision()
+    torch.set_num_threads(threads)
+    torch.set_float32_matmul_precision("highest")  # fp32 means fp32: no TF32 on a GPU
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
+        torch.set_float32_matmul_precision(before[1])
+        torch.set_num_threads(before[0])
 
 
 def _train(spec: RunSpec, execution: Execution) -> RunRecord:
@@ -144,7 +161,7 @@ def _evaluated(
 
 
 def _prepare(spec: RunSpec, execution: Execution, corpus: Corpus) -> Numerics:
-    """Set the process's numerics, and refuse what would fail only after training."""
+    """Name the numerics, and refuse what would fail only after training."""
     if spec.recipe != RECIPE_VERSION:
         raise SpecError(
             f"the spec is of recipe {spec.recipe}; this trainer is {RECIPE_VERSION} and would give other losses. "
@@ -163,9 +180,6 @@ def _prepare(spec: RunSpec, execution: Execution, corpus: Corpus) -> Numerics:
             "device is 'cuda' and torch sees no GPU here; expected one. Use 'cpu', or a machine with a GPU."
         )
     keep_freed_memory()
-    torch.set_num_threads(execution.threads)
-    torch.set_flush_denormal(True)
-    torch.set_float32_matmul_precision("highest")  # fp32 means fp32: no TF32 on a GPU
     name = torch.cuda.get_device_name() if execution.device == "cuda" else platform.machine()
     return Numerics(
         device=f"{execution.device}:{name}",

@@ -41,7 +41,7 @@ def test_the_page_shows_progress_and_the_report(browser: Client) -> None:
     page = browser.get("/")
     assert page.status_code == 200
     assert "smoke" in page.text
-    assert "6 ok" in page.text
+    assert "8 ok" in page.text
     assert 'src="/report"' in page.text
     assert "the report of" in browser.get("/report").text
     assert browser.get("/status").headers["Isoflop-Report"] == browser.get("/report").headers["Isoflop-Report"]
@@ -56,7 +56,7 @@ def test_head_is_answered_without_a_body(browser: Client) -> None:
 def test_a_query_is_answered_as_a_table(browser: Client) -> None:
     answer = browser.post("/sql", data={"sql": "select budget, count(*) as n from runs group by 1 order by 1"})
     assert "2 rows" in answer.text
-    assert "<td>1e+09</td><td>3</td>" in answer.text
+    assert "<td>1e+09</td><td>4</td>" in answer.text
     assert "select budget" in browser.get("/sql").text
 
 

@@ -35,7 +35,10 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def server() -> Iterator[int]:
-    """The port of a moto server."""
+    """The port of a moto server; file systems that this process made for an earlier one are forgotten."""
+    import s3fs
+
+    s3fs.S3FileSystem.clear_instance_cache()
     port = free_port()
     command = [str(Path(sys.executable).parent / "moto_server"), "-H", "127.0.0.1", "-p", str(port)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

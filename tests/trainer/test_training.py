@@ -163,3 +163,10 @@ def test_the_state_that_is_saved_is_the_whole_state() -> None:
 def test_identity_is_all_that_decides_the_result(spec: RunSpec) -> None:
     changed = [replace(spec, seed=2), replace(spec, data=replace(spec.data, split="tuning"))]
     assert len({run_id(each) for each in (spec, *changed)}) == 3
+
+
+def test_leaves_the_process_as_it_was(spec: RunSpec, corpus: Path) -> None:
+    threads = torch.get_num_threads()
+    train(spec, Execution(corpus=corpus, threads=threads + 1))
+    assert torch.get_num_threads() == threads
+    assert np.float32(1e-40) * np.float32(1) > 0  # subnormal numbers are not flushed
