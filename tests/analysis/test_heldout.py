@@ -17,7 +17,9 @@ LAW = {"A": 2000.0, "B": 410.7, "E": 1.69, "alpha": 0.45, "beta": 0.25}
 
 
 def test_the_planted_form_is_chosen_and_predicts_the_largest_budget(simulate: Simulate) -> None:
-    result = backtest(simulate(law=LAW, noise=0.003, sizes=7, budgets=np.geomspace(1e17, 1e20, 4)), forms=FORMS, engine="numpy")
+    result = backtest(
+        simulate(law=LAW, noise=0.003, sizes=7, budgets=np.geomspace(1e17, 1e20, 4)), forms=FORMS, engine="numpy"
+    )
     assert result.chosen == "additive"
     assert result.inner_rmse["additive"] < result.inner_rmse["equal-exponents"]
     assert result.outer.target == pytest.approx(1e20)
