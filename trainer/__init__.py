@@ -24,6 +24,7 @@ from trainer.errors import (
     SpecError,
     TrainerError,
 )
+from trainer.identity import from_dict, run_id, significant, to_dict
 from trainer.record import CurvePoint, Numerics, RunRecord
 from trainer.spec import (
     RECIPE_VERSION,
@@ -33,10 +34,6 @@ from trainer.spec import (
     RunSpec,
     Schedule,
     Transformer,
-    from_dict,
-    run_id,
-    significant,
-    to_dict,
 )
 
 if TYPE_CHECKING:

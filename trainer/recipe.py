@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from trainer.spec import significant
+from trainer.identity import significant
 
 
 def batch_contexts(tokens: float, context: int, *, coefficient: float, exponent: float) -> int:

@@ -24,12 +24,13 @@ from trainer.errors import DeviceError, DeviceOutOfMemory, SpecError
 from trainer.evaluation import evaluate, windows
 from trainer.execution import Execution, Interrupted, Progress
 from trainer.gradient import loss_and_gradient
+from trainer.identity import run_id
 from trainer.memory import keep_freed_memory
 from trainer.model import Model, build, initialize, loss_sum, matrices, rates
 from trainer.optim import Moments, adamw_step, clip
 from trainer.record import CurvePoint, Numerics, RunRecord
 from trainer.schedule import learning_rate_factor
-from trainer.spec import RECIPE_VERSION, RunSpec, run_id
+from trainer.spec import RECIPE_VERSION, RunSpec
 
 STEPS_AHEAD = 32
 """Steps whose tokens are gathered at once, and whose losses are read back at once."""
