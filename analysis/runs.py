@@ -65,6 +65,7 @@ RUN_COLUMNS: tuple[Column, ...] = (
     Column("seed", _INT, "", "Seed of initialisation and data order"),
     Column("attempts", _INT, "", "Attempts made, the successful one included"),
     Column("seconds", _FLOAT, "s", "Wall time of the attempt that committed"),
+    Column("seconds_spent", _FLOAT, "s", "Wall time of all attempts at this run"),
     Column("evaluation_seconds", _FLOAT, "s", "Share of `seconds` spent on the evaluation"),
     Column("epochs", _FLOAT, "", "Training tokens over distinct training tokens"),
     Column("decayed", _BOOL, "", "Whether the learning rate had decayed to its end at D"),
@@ -131,11 +132,13 @@ def run_row(
     failed = list(attempts)
     row = {column.name: proposal["row"].get(column.name) for column in RUN_COLUMNS}
     row["flops_spent"] = float(sum(attempt.get("flops_spent", 0.0) for attempt in failed))
+    row["seconds_spent"] = float(sum(attempt.get("seconds") or 0.0 for attempt in failed))
     row["attempts"] = sum(attempt["status"] != "pending" for attempt in failed) + (commit is not None or running)
     if commit is not None:
         spent = row["flops_spent"] + commit["row"].get("flops_spent", 0.0)
+        seconds = row["seconds_spent"] + (commit["row"].get("seconds") or 0.0)
         row.update({name: value for name, value in commit["row"].items() if name in row})
-        row["flops_spent"] = spent
+        row["flops_spent"], row["seconds_spent"] = spent, seconds
     elif running:
         row["status"] = "running"
     elif failed:

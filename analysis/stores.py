@@ -230,7 +230,8 @@ def _row(
 def _failed_attempts(reader: _Reader, run_id: str) -> list[dict[str, Any]]:
     def parse(attempt: dict[str, Any]) -> dict[str, Any]:
         spent = float(attempt.get("flops_spent") or 0.0)
-        return {"status": attempt["status"], "reason": attempt["reason"], "flops_spent": spent}
+        seconds = float(attempt.get("seconds") or 0.0)
+        return {"status": attempt["status"], "reason": attempt["reason"], "flops_spent": spent, "seconds": seconds}
 
     names = sorted(_numbered(reader.names(f"attempts/{run_id}")), key=int)
     found = [reader.use(f"attempts/{run_id}/{name}.json", parse) for name in names]

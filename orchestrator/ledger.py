@@ -33,7 +33,9 @@ class Ledger:
         self._settled_since: list[Row] = []
         self._losses: dict[str, float | None] = _losses(contents.settled)
         self._committed_flops = float(sum(contents.settled["flops_spent"].to_pylist()))
+        self._committed_seconds = float(sum(contents.settled["seconds_spent"].to_pylist()))
         self._failed_flops = 0.0
+        self._failed_seconds = 0.0
         for run_id, attempts in contents.attempts.items():
             for attempt in attempts:
                 self.failed(run_id, attempt)
@@ -60,6 +62,7 @@ class Ledger:
         self._running.discard(run_id)
         self._attempts[run_id].append(attempt)
         self._failed_flops += attempt.get("flops_spent", 0.0)
+        self._failed_seconds += attempt.get("seconds") or 0.0
 
     def committed(self, commit: Document) -> None:
         """Note a result. One without a proposal was imported, or its proposal could not be read."""
@@ -71,6 +74,8 @@ class Ledger:
         row = run_row({"row": known}, commit=commit, attempts=self._attempts.pop(run_id, ()), running=False)
         self._failed_flops -= row["flops_spent"] - (commit["row"].get("flops_spent") or 0.0)
         self._committed_flops += row["flops_spent"]
+        self._failed_seconds -= row["seconds_spent"] - (commit["row"].get("seconds") or 0.0)
+        self._committed_seconds += row["seconds_spent"]
         self._losses[run_id] = row["loss"]
         self._settled_since.append(row)
 
@@ -122,6 +127,11 @@ class Ledger:
     def flops_spent(self) -> float:
         """FLOPs paid so far, failed attempts included."""
         return self._committed_flops + self._failed_flops
+
+    @property
+    def seconds_spent(self) -> float:
+        """Worker seconds paid so far, failed attempts included."""
+        return self._committed_seconds + self._failed_seconds
 
     def table(self) -> pa.Table:
         """The results table, in order of proposal."""

@@ -13,7 +13,7 @@ from analysis import store_curves, store_rows
 from orchestrator.store import open_objects
 from orchestrator.store.events import read_events
 
-PASSING = ["seq", "host", "finished_at", "attempts", "flops_spent"]
+PASSING = ["seq", "host", "finished_at", "attempts", "flops_spent", "seconds_spent"]
 """Columns that may differ between an undisturbed sweep and one that was continued."""
 
 TRANSIENT = ("tmp", "progress", "checkpoints", "requests")
