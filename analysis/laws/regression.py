@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.errors import FitError
-from analysis.fitting.covariance import collect_scores, sandwich_covariance
+from analysis.fitting.covariance import Groups, collect_scores, sandwich_covariance
 from analysis.results import Interval
 
 Array = NDArray[np.float64]
@@ -33,6 +33,11 @@ class Regression:
     freedom: int
     residuals: Array
 
+    @property
+    def se(self) -> dict[str, float]:
+        """Standard error of each slope."""
+        return dict(zip(self.slopes, np.sqrt(np.diag(self.covariance)).tolist(), strict=True))
+
     def predict(self, inputs: Mapping[str, Array | float]) -> Array:
         """Y at these inputs."""
         total = sum(slope * np.asarray(inputs[name]) for name, slope in self.slopes.items() if name != CONSTANT)
@@ -47,8 +52,13 @@ class Regression:
         return Interval(self.slopes[name] - width, self.slopes[name] + width, level, "t with sandwich")
 
 
-def regress(inputs: Mapping[str, Array], y: Array) -> Regression:
+def regress(inputs: Mapping[str, Array], y: Array, *, clusters: Groups | None = None) -> Regression:
     """Least squares of y, shape (n,), on named inputs and a constant.
+
+    Args:
+        inputs: Each of shape (n,).
+        y: Shape (n,).
+        clusters: Number of each point's unit of shared noise, shape (n,); None for every point its own.
 
     Raises:
         FitError: Not more points than slopes, or inputs that can't be told apart.
@@ -65,7 +75,7 @@ def regress(inputs: Mapping[str, Array], y: Array) -> Regression:
     scores = collect_scores(design[None], residuals[None], np.ones((1, len(y))), np.inf)
     return Regression(
         slopes=dict(zip(names, slopes.tolist(), strict=True)),
-        covariance=sandwich_covariance(scores)[0],
-        freedom=len(y) - len(names),
+        covariance=sandwich_covariance(scores, clusters)[0],
+        freedom=min(len(y), len(y) if clusters is None else len(np.unique(clusters))) - len(names),
         residuals=residuals,
     )

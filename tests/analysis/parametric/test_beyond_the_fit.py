@@ -12,10 +12,10 @@ from analysis import FitError, LawError, law
 from analysis.laws.allocation import surface_of
 from analysis.laws.batch import critical_batch
 from analysis.laws.downstream import fit_downstream, scaling_trend
-from analysis.laws.regression import regress
+from analysis.laws.regression import Regression, regress
 from analysis.laws.repetition import crossover_epochs, plan_data, worth_of_epochs
 from analysis.laws.sampling import fit_coverage, pass_at_k
-from analysis.laws.valley import fit_valley
+from analysis.laws.valley import Rule, fit_valley
 
 KNOBS = {"learning_rate": ["params", "tokens"], "batch_tokens": ["tokens"]}
 
@@ -32,7 +32,7 @@ def step_law(shared_data: Path) -> pd.DataFrame:
 
 
 def test_lowest_loss_per_cell_misleads(step_law: pd.DataFrame) -> None:
-    slopes = fit_valley(step_law, knobs=KNOBS, smooth=False).laws["learning_rate"].slopes
+    slopes = fit_valley(step_law, knobs=KNOBS, rule="lowest").laws["learning_rate"].slopes
     assert (slopes["params"], slopes["tokens"]) == pytest.approx((-0.82, 0.29), abs=0.005)
 
 
@@ -43,11 +43,27 @@ def test_smoothed_valley_is_near_the_published_law(step_law: pd.DataFrame) -> No
     assert batch.slopes["tokens"] == pytest.approx(0.571, abs=0.005)
     assert np.exp(batch.slopes["constant"]) == pytest.approx(0.58, rel=0.1)
     assert rate.slopes["params"] == pytest.approx(-0.713, abs=0.03)
-    # The power of D stays lower than the published .307 (.21 here), however the valley is smoothed; within the cells the
-    # two rules differ by less than a factor of 1.5, the width of a valley's floor.
     published = 1.79 * fit.cells["params"] ** -0.713 * fit.cells["tokens"] ** 0.307
     ours = [fit.predict(params=n, tokens=d)["learning_rate"] for n, d in fit.cells[["params", "tokens"]].to_numpy()]
-    assert np.abs(np.log(ours / published)).max() < np.log(1.5)
+    assert np.abs(np.log(ours / published)).max() < np.log(1.5)  # the width of a valley's floor
+
+
+@pytest.mark.parametrize("rule", ["paraboloid", "near-best"])
+def test_the_public_table_gives_step_law_but_for_the_power_of_d_in_the_rate(step_law: pd.DataFrame, rule: Rule) -> None:
+    """The published fit also had 60M and 120M models, which the table lacks: no rule gives .307 from what is left.
+
+    Published errors are those of its 1,000 bootstrap fits, 95 % intervals over four: .031, .019 and .018.
+    """
+    laws = fit_valley(step_law, knobs=KNOBS, rule=rule).laws
+    rate, batch = laws["learning_rate"], laws["batch_tokens"]
+
+    def gap(law: Regression, name: str, published: float, error: float) -> float:
+        return (law.slopes[name] - published) / float(np.hypot(law.se[name], error))
+
+    assert abs(gap(rate, "params", -0.713, 0.031)) < 2
+    assert abs(gap(batch, "tokens", 0.571, 0.018)) < 2
+    assert rate.slopes["tokens"] == pytest.approx(0.20, abs=0.015)
+    assert gap(rate, "tokens", 0.307, 0.019) < -2
 
 
 def test_planted_valley_comes_back() -> None:
