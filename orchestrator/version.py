@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import os
 from pathlib import Path
 
 from orchestrator.errors import SweepError
+
+SUBMITTED_BY = "ISOFLOP_SUBMITTED_BY"
+"""Environment variable of a submitted job: the code version of the machine that submitted it."""
 
 
 @functools.cache
@@ -27,6 +31,20 @@ def distribution_version() -> str:
         return metadata.version("isoflop")
     except metadata.PackageNotFoundError:
         return "0+source"
+
+
+def refuse_other_than_submitted() -> None:
+    """Refuse to drive, as a submitted job, with other code than the sweep was planned with.
+
+    Raises:
+        SweepError: The cluster's isoflop is not the one that submitted.
+    """
+    expected = os.environ.get(SUBMITTED_BY)
+    if expected is not None and expected != code_version():
+        raise SweepError(
+            f"this cluster runs isoflop {code_version()}, the sweep was submitted with {expected}; expected the same "
+            "code. Install the same version on every node, or submit from the project's own checkout, which is sent."
+        )
 
 
 def refuse_shadowed_packages(*, in_workers: bool = False) -> None:

@@ -57,7 +57,9 @@ def run(
     from orchestrator import running
     from orchestrator.cli import ending, live, planned
     from orchestrator.sweepfile import load_sweep
+    from orchestrator.version import refuse_other_than_submitted
 
+    refuse_other_than_submitted()
     wanted = load_sweep(sweep, settings or ())
     place = store or default_store(wanted.name)
     repeat = _repeated_command()

@@ -14,6 +14,7 @@ import time
 from typing import Any
 
 from orchestrator.errors import CapacityError, InfrastructureError
+from orchestrator.execution import authentication
 from orchestrator.execution.remote import execute_remotely
 from orchestrator.execution.task import Ending, Outcome, Task
 from orchestrator.sweep import Resources
@@ -113,7 +114,7 @@ def _connect(address: str | None) -> Any:
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if address is not None:
-        os.environ.setdefault("RAY_AUTH_MODE", "token" if _has_token() else "disabled")
+        authentication.prepare_client()
     import ray
 
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
@@ -136,12 +137,6 @@ def _connect(address: str | None) -> Any:
             "token: export RAY_AUTH_MODE=token before starting isoflop (docs/running.md#authentication)."
         ) from error
     return ray
-
-
-def _has_token() -> bool:
-    return "RAY_AUTH_TOKEN" in os.environ or os.path.exists(
-        os.environ.get("RAY_AUTH_TOKEN_PATH", os.path.expanduser("~/.ray/auth_token"))
-    )
 
 
 def _request(resources: Resources) -> dict[str, float]:
