@@ -1,0 +1,69 @@
+"""What bounds a plan: the text that there is, and for samplers what the planned grid would have cost."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from orchestrator.errors import SweepError
+from orchestrator.planning.points import DroppedPoint, Limits, Plan
+from orchestrator.sweep import Seeds, Sweep
+
+REPLICATES = 3
+"""Seeds of each candidate, so that noise can be measured where it matters (chosen)."""
+
+
+def limits_of(grid: Plan) -> Limits:
+    """What a sampler may spend: what the sweep says, else as much as the planned grid would have."""
+    sampling = grid.sweep.sampling
+    return Limits(
+        runs=sampling.max_runs or len(grid.points), flops=sampling.max_flops or grid.flops, centres=_centres(grid)
+    )
+
+
+def _centres(grid: Plan) -> dict[int, float]:
+    sizes: dict[int, list[int]] = {}
+    for point in grid.points:
+        sizes.setdefault(point.curve, []).append(point.params)
+    return {curve: math.sqrt(min(params) * max(params)) for curve, params in sizes.items()}
+
+
+def with_replicates(sweep: Sweep) -> Sweep:
+    """The sweep with enough seeds of each point to know the noise, where seeds are only counted."""
+
+    def enough(seeds: Seeds | None) -> Seeds | None:
+        return max(seeds, REPLICATES) if isinstance(seeds, int) else seeds
+
+    budgets = [budget.model_copy(update={"seeds": enough(budget.seeds)}) for budget in sweep.budgets]
+    return sweep.model_copy(update={"seeds": enough(sweep.seeds), "budgets": budgets})
+
+
+def within_text(made: Plan) -> Plan:
+    """Candidates that the text suffices for; the others are dropped with their reason."""
+    allowed = made.sweep.data.allow_epochs * made.corpus.train_tokens
+    kept = tuple(point for point in made.points if point.spec.tokens <= allowed)
+    if not kept:
+        check_tokens(made)
+    hungry = {(point.budget, point.params): point.spec.tokens for point in made.points if point.spec.tokens > allowed}
+    dropped = [
+        DroppedPoint(
+            budget=budget, params=params,
+            reason=f"needs {tokens:.2g} tokens, {allowed:.2g} are allowed. Set data.allow_epochs, or use more text.",
+        )
+        for (budget, params), tokens in hungry.items()
+    ]  # fmt: skip
+    return replace(made, points=kept, dropped=(*made.dropped, *dropped))
+
+
+def check_tokens(made: Plan) -> None:
+    """Refuse a plan that reads its text more often than the sweep consents to."""
+    hungriest = max(made.points, key=lambda point: point.spec.tokens)
+    tokens, held = hungriest.spec.tokens, made.corpus.train_tokens
+    epochs, allowed = tokens / held, made.sweep.data.allow_epochs
+    if epochs > allowed:
+        about = "" if made.corpus.exact else "about "
+        raise SweepError(
+            f"budget {hungriest.budget:g} x {hungriest.params:,} parameters needs {tokens:.2g} tokens, the corpus has "
+            f"{about}{held:.2g} ({epochs:.1f} epochs); allowed are {allowed:g}. "
+            f"Set data.allow_epochs: {math.ceil(epochs)}, or use more text."
+        )

@@ -1,0 +1,94 @@
+"""From a sweep to its points: exact N, D and FLOPs of every run, and every point left out with its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from orchestrator.cost import CostModel
+from orchestrator.errors import SweepError
+from orchestrator.planning.limits import check_tokens, limits_of, with_replicates, within_text
+from orchestrator.planning.points import Corpus, DroppedPoint, Plan, Point
+from orchestrator.planning.shapes import candidate_shapes, curve_shapes
+from orchestrator.planning.specs import batch_contexts_for, make_spec
+from orchestrator.sweep import Budget, Sweep, seed_list
+from trainer import Transformer, count_params, flops_per_token, run_id
+
+BUDGET_TOLERANCE = 0.01
+"""Largest relative difference between a budget and the FLOPs that whole steps achieve; a point beyond it is dropped."""
+
+
+def plan(sweep: Sweep, corpus: Corpus, cost: CostModel) -> Plan:
+    """Plan every point of a sweep: those of its grid, or the candidates of another sampler.
+
+    Raises:
+        SweepError: No point is left, or a point needs more text than the sweep consents to.
+    """
+    grid = _plan(sweep, corpus, cost, curve_shapes)
+    if sweep.sampler == "grid":
+        check_tokens(grid)
+        return grid
+    made = within_text(_plan(with_replicates(sweep), corpus, cost, candidate_shapes))
+    return replace(made, sweep=sweep, limits=limits_of(grid))
+
+
+def _plan(
+    sweep: Sweep, corpus: Corpus, cost: CostModel, shapes_of: Callable[[Sweep, Budget], list[Transformer]]
+) -> Plan:
+    points: dict[str, Point] = {}
+    dropped: list[DroppedPoint] = []
+    for curve, budget in enumerate(sorted(sweep.budgets, key=lambda budget: budget.flops)):
+        for shape in shapes_of(sweep, budget):
+            made = _curve_point(sweep, corpus, cost, curve, budget, shape)
+            if isinstance(made, DroppedPoint):
+                dropped.append(made)
+            else:
+                points.update((point.run_id, point) for point in made)
+    if not points:
+        reasons = "; ".join(sorted({drop.reason for drop in dropped})[:3])
+        raise SweepError(f"no point of sweep {sweep.name} can be run; expected at least one. {reasons}")
+    return Plan(sweep=sweep, corpus=corpus, points=tuple(points.values()), dropped=tuple(dropped))
+
+
+def _curve_point(
+    sweep: Sweep, corpus: Corpus, cost: CostModel, curve: int, budget: Budget, shape: Transformer
+) -> list[Point] | DroppedPoint:
+    """One point for every seed, or the reason why there is none."""
+    per_token = flops_per_token(shape, sweep.counting.flops, sweep.counting.params)
+    params = count_params(shape).under(sweep.counting.params)
+    wanted_tokens = budget.flops / per_token
+    batch_contexts = batch_contexts_for(sweep, wanted_tokens)
+    batch_tokens = batch_contexts * sweep.model.context
+    steps = round(wanted_tokens / batch_tokens)
+
+    def drop(reason: str) -> DroppedPoint:
+        return DroppedPoint(budget=budget.flops, params=params, reason=reason)
+
+    if steps < sweep.min_steps:
+        return drop(
+            f"{budget.flops:g} FLOPs buys {steps} steps of a {params:,}-parameter model at {batch_tokens} tokens a "
+            "step; "
+            f"min_steps is {sweep.min_steps}. Use smaller sizes or a smaller batch."
+        )
+    flops = float(steps * batch_tokens * per_token)
+    if abs(flops / budget.flops - 1) > BUDGET_TOLERANCE:
+        return drop(
+            f"{steps} whole steps spend {flops:.4g} FLOPs, {flops / budget.flops - 1:+.1%} off the budget "
+            f"{budget.flops:g}; "
+            f"the limit is {BUDGET_TOLERANCE:.0%}. Use a smaller batch."
+        )
+    seeds = seed_list(budget.seeds if budget.seeds is not None else sweep.seeds)
+    specs = [make_spec(sweep, corpus, shape, steps, batch_contexts, seed) for seed in seeds]
+    seconds = cost.seconds(specs[0])
+    return [
+        Point(
+            run_id=run_id(spec),
+            curve=curve,
+            budget=budget.flops,
+            params=params,
+            flops=flops,
+            spec=spec,
+            seconds=seconds,
+        )
+        for spec in specs
+    ]

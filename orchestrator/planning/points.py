@@ -1,0 +1,111 @@
+"""A plan as plain values: the points that are run, and those that are not."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from orchestrator.sweep import Sweep
+from trainer import RunSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class Corpus:
+    """What planning must know of the text.
+
+    Attributes:
+        hash: Content hash of the snapshot; empty before there is one.
+        train_tokens: Distinct training tokens; an estimate before there is a snapshot.
+        exact: Whether a snapshot was read.
+    """
+
+    hash: str
+    train_tokens: int
+    exact: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """One run to be made: a point (N, D) of a curve, with its seed.
+
+    Attributes:
+        run_id: Identity of the run.
+        curve: Number of the curve, from 0 at the smallest budget.
+        budget: FLOPs intended.
+        params: N under the sweep's convention.
+        flops: FLOPs of the training, under the sweep's rule.
+        spec: Everything that decides the result.
+        seconds: Predicted wall time on one worker.
+    """
+
+    run_id: str
+    curve: int
+    budget: float
+    params: int
+    flops: float
+    spec: RunSpec
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class DroppedPoint:
+    """A point that is not run.
+
+    Attributes:
+        budget: FLOPs of its curve.
+        params: N under the sweep's convention.
+        reason: Why, with what to do.
+    """
+
+    budget: float
+    params: int
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What a sampler may spend where the plan's points are candidates.
+
+    Attributes:
+        runs: Runs at most.
+        flops: FLOPs at most.
+        centres: Middle size N of the planned grid on each curve: where its optimum is expected.
+    """
+
+    runs: int
+    flops: float
+    centres: Mapping[int, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """All points of a sweep, cheapest curves first, and those left out.
+
+    With a sampler other than `grid` the points are candidates, of which `limits` says how many are run.
+    """
+
+    sweep: Sweep
+    corpus: Corpus
+    points: tuple[Point, ...]
+    dropped: tuple[DroppedPoint, ...]
+    limits: Limits | None = None
+
+    @property
+    def runs(self) -> int:
+        """Runs that will be made, at most."""
+        return len(self.points) if self.limits is None else self.limits.runs
+
+    @property
+    def flops(self) -> float:
+        """Training FLOPs of all runs that will be made, at most."""
+        return self._all_flops if self.limits is None else min(self.limits.flops, self._all_flops)
+
+    @property
+    def seconds(self) -> float:
+        """Predicted worker seconds of these; of candidates, in proportion to FLOPs."""
+        return math.fsum(point.seconds for point in self.points) * self.flops / self._all_flops
+
+    @property
+    def _all_flops(self) -> float:
+        return math.fsum(point.flops for point in self.points)

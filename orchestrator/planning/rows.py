@@ -1,0 +1,51 @@
+"""What the results table can say of a point before it is run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from orchestrator.planning.points import Corpus, Point
+from orchestrator.sweep import Sweep
+from trainer import count_params
+
+
+def point_row(sweep: Sweep, point: Point, corpus: Corpus) -> dict[str, Any]:
+    """What the results table can say of a point before it is run."""
+    spec, shape = point.spec, point.spec.model
+    counts = count_params(shape)
+    return {
+        "run_id": point.run_id,
+        "sweep": sweep.name,
+        "curve": point.curve,
+        "budget": point.budget,
+        "params": point.params,
+        "params_convention": sweep.counting.params,
+        "params_body": counts.body,
+        "params_embedding": counts.embedding,
+        "params_head": counts.head,
+        "params_active": counts.active,
+        "params_total": counts.total,
+        "tokens": spec.tokens,
+        "steps": spec.steps,
+        "batch_tokens": spec.batch_tokens,
+        "flops": point.flops,
+        "flops_rule": sweep.counting.flops,
+        "seed": spec.seed,
+        "epochs": spec.tokens / corpus.train_tokens,
+        "family": sweep.model.family,
+        "layers": shape.layers,
+        "width": shape.width,
+        "heads": shape.heads,
+        "ffn_width": shape.ffn_width,
+        "context": shape.context,
+        "vocab": shape.vocab,
+        "activation": shape.activation,
+        "tied_head": shape.tied_head,
+        "optimizer": sweep.optimizer.name,
+        "learning_rate": spec.optimizer.learning_rate,
+        "schedule": spec.schedule.kind,
+        "warmup_steps": spec.schedule.warmup_steps,
+        "precision": spec.precision,
+        "recipe": spec.recipe,
+        "corpus": corpus.hash,
+    }

@@ -1,0 +1,57 @@
+"""From a shape and its steps to everything that decides a run."""
+
+from __future__ import annotations
+
+from orchestrator.planning.points import Corpus
+from orchestrator.sweep import BatchRule, RateRule, Sweep
+from trainer import AdamW, Data, Parametrization, RunSpec, Schedule, Transformer, recipe
+
+
+def batch_contexts_for(sweep: Sweep, tokens: float) -> int:
+    """Whole windows per step for a run of `tokens`, by the sweep's batch rule."""
+    rule = sweep.batch
+    if isinstance(rule, BatchRule):
+        return recipe.batch_contexts(tokens, sweep.model.context, coefficient=rule.coefficient, exponent=rule.exponent)
+    return max(1, round(rule / sweep.model.context))
+
+
+def make_spec(sweep: Sweep, corpus: Corpus, shape: Transformer, steps: int, batch_contexts: int, seed: int) -> RunSpec:
+    """The run of a shape for so many steps, its rates and schedule by the sweep's rules."""
+    batch_tokens = batch_contexts * shape.context
+    settings, wanted = sweep.optimizer, sweep.schedule
+    warmup = recipe.warmup_steps(steps, share=wanted.warmup_share)
+    decay = max(1, round(wanted.decay_share * steps)) if wanted.kind == "wsd" else steps - warmup
+    return RunSpec(
+        model=shape,
+        data=Data(corpus=corpus.hash, heldout_tokens=sweep.data.heldout_tokens),
+        steps=steps,
+        batch_contexts=batch_contexts,
+        optimizer=AdamW(
+            learning_rate=_rate(settings.learning_rate, batch_tokens),
+            embedding_multiplier=settings.embedding_multiplier,
+            head_multiplier=settings.head_multiplier,
+            beta1=settings.beta1,
+            beta2=recipe.beta2(batch_tokens, half_life_tokens=settings.beta2_half_life_tokens),
+            epsilon=settings.epsilon,
+            weight_decay=settings.weight_decay,
+            clip_norm=settings.clip_norm,
+        ),
+        schedule=Schedule(
+            kind=wanted.kind,
+            warmup_steps=warmup,
+            decay_steps=min(decay, steps - warmup),
+            final_fraction=wanted.final_fraction,
+        ),
+        parametrization=Parametrization(kind=settings.parametrization, base_width=settings.base_width),
+        precision=sweep.precision,
+        seed=seed,
+        trainer=sweep.trainer,
+    )
+
+
+def _rate(rule: RateRule | float, batch_tokens: int) -> float:
+    if isinstance(rule, RateRule):
+        return recipe.learning_rate(
+            batch_tokens, peak=rule.peak, at_batch_tokens=rule.at_batch_tokens, exponent=rule.exponent
+        )
+    return rule

@@ -1,0 +1,31 @@
+"""The runs of the presets keep their identity: a store that was made with an older version is continued, not repeated."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+
+from orchestrator.cost import CostModel
+from orchestrator.planning import Corpus, plan
+from orchestrator.sweepfile import load_sweep
+
+COST = CostModel(step_seconds=1e-3, token_seconds=0.0, flops_per_second=1e10)
+CORPUS = Corpus(hash="c" * 64, train_tokens=10_000_000, exact=True)
+
+
+@pytest.mark.parametrize(
+    ("preset", "sampler", "runs", "first", "all_of_them"),
+    [
+        ("quickstart", "grid", 56, "294d31158ca8d153", "1ae2b8e6c6580059"),
+        ("quickstart", "isoflop", 63, "294d31158ca8d153", "7d12454e41017b8f"),
+        ("smoke", "grid", 8, "31793f9ed645e50d", "47c2da39e098a3bf"),
+        ("smoke", "isoflop", 24, "31793f9ed645e50d", "7b6fa7a0e876a953"),
+    ],
+)
+def test_run_ids_and_their_order_are_those_of_recipe_1(
+    preset: str, sampler: str, runs: int, first: str, all_of_them: str
+) -> None:
+    ids = [point.run_id for point in plan(load_sweep(preset, [f"sampler={sampler}"]), CORPUS, COST).points]
+    digest = hashlib.sha256("\n".join(ids).encode()).hexdigest()[:16]
+    assert (len(ids), ids[0], digest) == (runs, first, all_of_them)
