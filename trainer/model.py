@@ -34,11 +34,14 @@ class Part:
         name: Its name.
         group: Group whose initialisation and rate it follows.
         shape: Rows (inputs) and columns (outputs).
+        joined: Columns of each of the matrices that lie side by side in it, such as queries, keys and values, for an
+            optimiser that treats every matrix by itself; empty where it is one.
     """
 
     name: str
     group: Group
     shape: tuple[int, int]
+    joined: tuple[int, ...] = ()
 
 
 def layout(shape: Transformer) -> tuple[Part, ...]:
@@ -46,11 +49,11 @@ def layout(shape: Transformer) -> tuple[Part, ...]:
     D, F, V = shape.width, shape.ffn_width, shape.vocab
     parts = [Part(name="embedding", group="embedding", shape=(V, D))]
     for layer in range(shape.layers):
-        up = 2 * F if shape.activation == "swiglu" else F
+        branches = (F, F) if shape.activation == "swiglu" else (F,)
         parts += [
-            Part(name=f"qkv.{layer}", group="hidden", shape=(D, 3 * D)),
+            Part(name=f"qkv.{layer}", group="hidden", shape=(D, 3 * D), joined=(D, D, D)),
             Part(name=f"out.{layer}", group="output", shape=(D, D)),
-            Part(name=f"up.{layer}", group="hidden", shape=(D, up)),
+            Part(name=f"up.{layer}", group="hidden", shape=(D, sum(branches)), joined=branches),
             Part(name=f"down.{layer}", group="output", shape=(F, D)),
         ]
     if not shape.tied_head:
