@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 import types
 import typing
@@ -46,7 +47,9 @@ def sweep_page() -> str:
     parts = [SWEEP_HEAD]
     for section in _sections(Sweep):
         title = "Top level" if section is Sweep else section.__name__
-        parts.append(f"\n## {title}\n\n{section.__doc__}\n\n| key | type | default | meaning |\n|---|---|---|---|\n")
+        parts.append(
+            f"\n## {title}\n\n{inspect.getdoc(section)}\n\n| key | type | default | meaning |\n|---|---|---|---|\n"
+        )
         parts.extend(_row(name, field) for name, field in section.model_fields.items())
     return "".join(parts)
 

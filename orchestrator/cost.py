@@ -61,6 +61,10 @@ class Work:
         for spec in specs:
             self._totals = [total + amount for total, amount in zip(self._totals, _amounts(spec), strict=True)]
 
+    def add(self, spec: RunSpec) -> None:
+        """One run more."""
+        self._totals = [total + amount for total, amount in zip(self._totals, _amounts(spec), strict=True)]
+
     def remove(self, spec: RunSpec) -> None:
         """One run less."""
         self._totals = [max(0.0, total - amount) for total, amount in zip(self._totals, _amounts(spec), strict=True)]

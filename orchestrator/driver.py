@@ -11,12 +11,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from orchestrator import cost, failpoints
+from orchestrator.budget import Budget, Spending
 from orchestrator.errors import CapacityError, InfrastructureError, OrchestratorError
 from orchestrator.execution import checkpoints
 from orchestrator.execution.heartbeat import flops_of
 from orchestrator.execution.launcher import Launcher
 from orchestrator.execution.task import Outcome, Task
 from orchestrator.failures import SAME_ERROR_LIMIT, Verdict, bug_of, judge
+from orchestrator.forecast import Forecast, informed, read_progress, shares_done
 from orchestrator.ledger import Ledger
 from orchestrator.observing import Observer, Result, Snapshot
 from orchestrator.planning import Plan, Point, point_row
@@ -115,17 +117,19 @@ class Driver:
         self.cost = cost.fitted(self._timed, self.guess)
         losses = self.ledger.losses()
         open_runs = self.ledger.open_runs()
+        gave_up = {run_id for run_id in open_runs if self.ledger.gave_up(run_id)}
         self.proposer = Proposer(
             self.plan,
             losses=losses,
             proposed=open_runs,
             order=self.ledger.order(),
-            failed=[run_id for run_id in open_runs if self.ledger.gave_up(run_id)],
+            failed=gave_up,
         )
-        self._left = cost.Work(point.spec for point in self.plan.points if point.run_id not in losses)
+        self._forecast = Forecast(self.plan, ended={*losses, *gave_up}, proposed=[*losses, *open_runs])
+        self._budget = Budget(self.plan.sweep)
         self.events.add("driver started", lease=self.lease.number, points=len(self.points), open=len(open_runs))
         for run_id in open_runs:
-            if run_id in self.points and not self.ledger.gave_up(run_id):
+            if run_id in self.points and run_id not in gave_up:
                 self._release(self.points[run_id])
         self.tables.write(self.ledger.table())
         failpoints.hit("driver.begun")
@@ -194,8 +198,6 @@ class Driver:
             self._stop("cancelled")
         elif limits.max_hours is not None and hours > limits.max_hours:
             self._finish_early(f"stop.max_hours {limits.max_hours:g} is reached")
-        elif limits.max_flops is not None and self._committed_flops() >= limits.max_flops:
-            self._finish_early(f"stop.max_flops {limits.max_flops:g} is reached")
 
     def _cancelled(self) -> bool:
         """Whether a request to cancel is there; looked for about twice a second, for a bucket answers slowly."""
@@ -218,9 +220,16 @@ class Driver:
         self._stopping = reason
         self.events.add("finishing", reason=reason)
 
-    def _committed_flops(self) -> float:
-        """FLOPs spent and reserved."""
-        return self.ledger.flops_spent + sum(self.points[run_id].flops for run_id in self._inflight)
+    def _unaffordable(self, run_id: str) -> str | None:
+        """Why a run does not fit into what may still be spent, with all that is under way; None where it does."""
+        if not self._budget.limited:
+            return None
+        spent = Spending(flops=self.ledger.flops_spent, seconds=self.ledger.seconds_spent)
+        return self._budget.refusal(spent, map(self._reserved, self._inflight), self._reserved(run_id))
+
+    def _reserved(self, run_id: str) -> Spending:
+        point = self.points[run_id]
+        return Spending(flops=point.flops, seconds=self.cost.seconds(point.spec))
 
     @property
     def _stop_request(self) -> str:
@@ -229,19 +238,29 @@ class Driver:
     # --- out: proposals and tasks
 
     def _dispatch(self) -> None:
-        """Fill the launcher, the longest released runs first."""
+        """Fill the launcher, the longest released runs first; those that the budget refuses wait for a refund."""
+        refused: list[tuple[float, int, Task]] = []
+        reason: str | None = None
         slots = self.launcher.slots()
         planned = self.plan.sweep.sampler == "grid"
         ahead = min(max(slots, 16), DEMAND_AHEAD) if self.grows else QUEUED_AHEAD
         while len(self._inflight) < slots + ahead:
-            if planned and len(self._waiting) <= RELEASED // 2:
+            if planned and not refused and len(self._waiting) <= RELEASED // 2:
                 self._propose(self._ask(RELEASED - len(self._waiting)))
-            elif not planned:  # what is asked for later knows more results
+            elif not planned and not refused:  # what is asked for later knows more results
                 self._propose(self._ask(slots - len(self._inflight) - len(self._waiting)))
             if not self._waiting:
-                return
-            *_, task = heapq.heappop(self._waiting)
-            self._start(task)
+                break
+            entry = heapq.heappop(self._waiting)
+            if too_much := self._unaffordable(entry[-1].run_id):
+                reason = too_much
+                refused.append(entry)
+            else:
+                self._start(entry[-1])
+        for entry in refused:
+            heapq.heappush(self._waiting, entry)
+        if reason and not self._inflight:
+            self._finish_early(reason)
 
     def _ask(self, count: int) -> list[Point]:
         points: list[Point] = []
@@ -273,6 +292,7 @@ class Driver:
             ) from None
         for (seq, document), point in zip(documents.items(), points, strict=True):
             self.ledger.proposed(seq, document)
+            self._forecast.proposed(point)
             self._release(point, spec=document["spec"])
         failpoints.hit("propose.after")
 
@@ -368,7 +388,7 @@ class Driver:
         self.tables.add_curve(commit)
         row, point = commit["row"], self.points[task.run_id]
         self.proposer.tell(task.run_id, row["loss"])
-        self._left.remove(point.spec)
+        self._forecast.ended(point)
         if row["status"] == "ok":
             self._timed = [*self._timed[1 - TIMED_RUNS :], (point.spec, float(row["seconds"]))]
         self._endings.pop(task.run_id, None)
@@ -395,6 +415,7 @@ class Driver:
         elif final:
             self._last = f"{task.row['budget']:.3g} x {task.row['params']:,}  {verdict.status}: {outcome.reason}"
             self.proposer.fail(task.run_id, str(verdict.status))
+            self._forecast.ended(self.points[task.run_id])
             self.observer.finished(task.row | {"status": verdict.status, "reason": outcome.reason})
             self._count_bug(outcome)
 
@@ -421,14 +442,18 @@ class Driver:
             self._next_show = start + max(WAIT_SECONDS, (time.monotonic() - start) / SHOW_SHARE)
 
     def _snapshot(self) -> Snapshot:
+        assert self.watch is not None
         slots = self.launcher.slots()
-        under_way = (self.cost.seconds(self.points[run_id].spec) for run_id in self._inflight)
-        longest = max(max(under_way, default=0.0), -self._waiting[0][0] if self._waiting else 0.0)
+        under_way = {run_id: self.points[run_id] for run_id in self.watch.under_way if run_id in self._inflight}
+        progress = read_progress(self.store, under_way)
+        waiting = self.cost.seconds(self.points[self._waiting[0][-1].run_id].spec) if self._waiting else 0.0
         return Snapshot(
             plan=self.plan,
             ledger=self.ledger,
             spent_flops=self.ledger.flops_spent,
-            remaining_seconds=max(self._left.seconds(self.cost) / slots, longest),
+            prediction=self._forecast.predict(
+                informed(self._timed, self.guess, progress, under_way), shares_done(progress, under_way), waiting
+            ),
             elapsed_seconds=time.monotonic() - self.started_at,
             slots=slots,
             last=self._last,

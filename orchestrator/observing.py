@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from orchestrator.forecast import Prediction
 from orchestrator.ledger import Ledger
 from orchestrator.planning import Plan
 
@@ -18,7 +19,7 @@ class Snapshot:
         plan: What is to be run.
         ledger: What is known of every run.
         spent_flops: FLOPs paid so far.
-        remaining_seconds: Predicted wall time to the end.
+        prediction: Of the work that is left.
         elapsed_seconds: Wall time of this driver.
         slots: Runs that fit at once.
         last: The last event, in words.
@@ -29,12 +30,17 @@ class Snapshot:
     plan: Plan
     ledger: Ledger
     spent_flops: float
-    remaining_seconds: float
+    prediction: Prediction
     elapsed_seconds: float
     slots: int
     last: str
     stopping: str | None
     retries: Counter[str]
+
+    @property
+    def remaining_seconds(self) -> float:
+        """Predicted wall time to the end."""
+        return self.prediction.wall_seconds(self.slots)
 
 
 class Observer(Protocol):

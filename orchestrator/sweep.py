@@ -199,10 +199,26 @@ class Resources(_Section):
         return self
 
 
+class Cost(_Section):
+    """What a worker costs, by your own figures: for estimates of money and energy, and for `stop.max_cost`."""
+
+    per_gpu_hour: float | None = Field(None, ge=0, description="Price of one GPU for an hour.")
+    per_cpu_hour: float | None = Field(None, ge=0, description="Price of one CPU core for an hour.")
+    currency: str = Field("USD", min_length=1, max_length=8, description="Currency of the prices, for display.")
+    watts_per_gpu: float | None = Field(None, ge=0, description="Power of one busy GPU, such as 700 for an H100 SXM.")
+    watts_per_cpu: float | None = Field(None, ge=0, description="Power of one busy CPU core.")
+
+
 class Stop(_Section):
-    """When to propose no more points; what is in flight is finished."""
+    """When to start no more runs; what is in flight is finished.
+
+    FLOPs, GPU hours and money are reserved before a run starts, and what it did not use is free again when it ends:
+    a run that does not fit into what is left is not started.
+    """
 
     max_flops: float | None = Field(None, gt=0, description="FLOPs spent, retries included.")
+    max_gpu_hours: float | None = Field(None, gt=0, description="GPU hours spent, retries included.")
+    max_cost: float | None = Field(None, gt=0, description="Money spent by the prices of `cost`, retries included.")
     max_hours: float | None = Field(None, gt=0, description="Hours of one driver's life.")
     target_interval: float | None = Field(
         None,
@@ -266,6 +282,7 @@ class Sweep(_Section):
     counting: Counting = Field(default_factory=Counting)
     resources: Resources = Field(default_factory=Resources)
     stop: Stop = Field(default_factory=Stop)
+    cost: Cost = Field(default_factory=Cost)
 
     @field_validator("sampler")
     @classmethod
@@ -289,6 +306,21 @@ class Sweep(_Section):
         flops = [budget.flops for budget in self.budgets]
         if len(set(flops)) < len(flops):
             raise ValueError(f"budgets {flops} repeat; expected each once. Use seeds for replicates.")
+        return self
+
+    @model_validator(mode="after")
+    def _limits_have_a_measure(self) -> Sweep:
+        if self.stop.max_gpu_hours is not None and not self.resources.gpus:
+            raise ValueError(
+                f"stop.max_gpu_hours is {self.stop.max_gpu_hours:g} and runs use no GPU; expected resources.gpus above "
+                "0. Use stop.max_hours or stop.max_flops."
+            )
+        prices = (self.cost.per_gpu_hour, self.resources.gpus), (self.cost.per_cpu_hour, self.resources.cpus)
+        if self.stop.max_cost is not None and not any(price and amount for price, amount in prices):
+            raise ValueError(
+                f"stop.max_cost is {self.stop.max_cost:g} and what runs use has no price; expected one. "
+                "Add cost: {per_gpu_hour: ...} or cost: {per_cpu_hour: ...}."
+            )
         return self
 
     @property

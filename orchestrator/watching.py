@@ -73,6 +73,11 @@ class Watch:
             del self._seen[run_id]
         return started, sorted(run_id for run_id in under_way if self._is_stuck(tasks[run_id], now))
 
+    @property
+    def under_way(self) -> list[str]:
+        """Runs that were under way when it was looked last."""
+        return list(self._seen)
+
     def forget(self, run_id: str) -> None:
         """A run's attempt has ended."""
         self._seen.pop(run_id, None)
