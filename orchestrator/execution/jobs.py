@@ -138,20 +138,20 @@ class JobServer:
         """
         seen = 0
         while True:
-            seen = asyncio.run(self._tail(name, seen, show))
+            with _quiet():
+                seen, whole = asyncio.run(self._tail(name, seen, show))
             jobs = self.jobs()
             if name not in jobs:
                 raise InfrastructureError(
                     f"the head at {self.address} knows no job {name} any more; expected the one that was followed. "
                     "It was restarted: repeat the command, and the sweep goes on from its store."
                 )
-            if jobs[name].ended:
-                asyncio.run(self._tail(name, seen, show))
+            if jobs[name].ended and whole:
                 return jobs[name]
             time.sleep(RETRY_SECONDS)
 
-    async def _tail(self, name: str, seen: int, show: Callable[[str], None]) -> int:
-        """Show what comes after `seen` characters, until the server closes; returns how many there were."""
+    async def _tail(self, name: str, seen: int, show: Callable[[str], None]) -> tuple[int, bool]:
+        """Show what comes after `seen` characters; returns how many there were, and whether the log came to its end."""
         import aiohttp
 
         passed = 0
@@ -161,9 +161,9 @@ class JobServer:
                 if passed > seen:
                     show(text[max(0, len(text) - (passed - seen)) :])
                     seen = passed
-        except (aiohttp.ClientError, RuntimeError, OSError):  # whether it is over is asked next
-            pass
-        return seen
+        except (aiohttp.ClientError, RuntimeError, OSError):  # a tunnel that broke, or a job that has no log yet
+            return seen, False
+        return seen, True
 
     def _retried(self, ask: Callable[[], Any]) -> Any:
         """Ask until there is an answer, or an error that no waiting mends."""
