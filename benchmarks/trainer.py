@@ -23,10 +23,9 @@ from torch.nn import functional
 
 sys.path.pop(0)  # this file has the package's name and would be found first
 
-from trainer import AdamW, Data, RunSpec, Schedule, Transformer, count_params
+from trainer import AdamW, Data, RunSpec, Schedule, Transformer, count_params, optimizers
 from trainer.memory import keep_freed_memory
-from trainer.model import build, initialize, rates
-from trainer.optim import Moments, adamw_step, clip
+from trainer.model import build, initialize
 from trainer.training import State, _gradient_function
 
 SHAPES = {  # layers, width, heads, context, windows a step
@@ -100,16 +99,16 @@ def our_step(layers: int, width: int, heads: int, context: int, tokens_BT: Tenso
         schedule=Schedule(warmup_steps=0, decay_steps=100),
     )
     parameters = initialize(shape, spec.parametrization, 0)
-    moments = Moments(first=torch.zeros_like(parameters), second=torch.zeros_like(parameters))
-    peak, gradient = rates(shape, spec.parametrization, spec.optimizer), torch.empty_like(parameters)
-    state = State(parameters=parameters, moments=moments)
+    state = State(parameters=parameters, optimizer=optimizers.start(spec, parameters))
+    gradient = torch.empty_like(parameters)
+    update = optimizers.bind(spec, parameters, gradient, state.optimizer)
     gradient_of = _gradient_function(spec, build(spec), state, gradient, len(tokens_BT))
 
     def step() -> None:
         with torch.inference_mode():
             gradient_of(tokens_BT)
-            clip(gradient, tokens_BT[:, 1:].numel(), 1.0)
-            adamw_step(parameters, gradient, moments, peak, optimizer=spec.optimizer, step=50, factor=0.5)
+            optimizers.clip(gradient, tokens_BT[:, 1:].numel(), 1.0)
+            update(50, 0.5)
 
     return step
 

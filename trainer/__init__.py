@@ -28,8 +28,10 @@ from trainer.identity import from_dict, run_id, significant, to_dict
 from trainer.record import CurvePoint, Numerics, RunRecord
 from trainer.spec import (
     RECIPE_VERSION,
+    SGD,
     AdamW,
     Data,
+    Muon,
     Parametrization,
     RunSpec,
     Schedule,
@@ -51,6 +53,7 @@ __all__ = [
     "FLOPS_RULES",
     "PARAM_CONVENTIONS",
     "RECIPE_VERSION",
+    "SGD",
     "AdamW",
     "CheckpointError",
     "CorpusError",
@@ -59,6 +62,7 @@ __all__ = [
     "DeviceError",
     "DeviceOutOfMemory",
     "FlopsRule",
+    "Muon",
     "Numerics",
     "ParamConvention",
     "ParamCounts",

@@ -3,12 +3,12 @@
 A snapshot folder holds `train.bin`, `heldout.bin` (for scores that are reported), `tuning.bin` (for scores that choose
 a recipe) and `manifest.json`. Tokens are bytes. Each document ends with one zero byte, which belongs to it.
 
-Two machines with the same files make the same snapshot, wherever the files lie (see `trainer.splitting`).
+Two machines with the same files make the same snapshot, wherever the files lie (see `trainer.splitting`). `load` opens
+such a snapshot, and token shards that `trainer.preparing` made.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import os
@@ -20,83 +20,85 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainer.errors import CorpusError
+from trainer.manifests import (
+    BYTES,
+    NAME,
+    SPLITS,
+    Manifest,
+    Shard,
+    SourceManifest,
+    Split,
+    read_manifest,
+    shards_hash,
+    to_json,
+)
 from trainer.sources import Source, describe, estimate
-from trainer.splitting import DOCUMENT_CAP, HELDOUT_SHARE, SPLITS, documents, excerpt, split
+from trainer.splitting import DOCUMENT_CAP, HELDOUT_SHARE, documents, excerpt, split
 
 if TYPE_CHECKING:
     import numpy as np
 
-    Bytes = np.ndarray[tuple[int], np.dtype[np.uint8]]
+    Tokens = np.ndarray[Any, np.dtype[np.uint8] | np.dtype[np.uint16]]
 
-__all__ = ["SPLITS", "Corpus", "Manifest", "Split", "estimate", "load", "read_manifest", "snapshot"]
+__all__ = ["SPLITS", "Corpus", "Manifest", "OpenSource", "Split", "estimate", "load", "read_manifest", "snapshot"]
 
-FORMAT = 1
-VOCAB = 256
 LEAST_BYTES = 1 << 17
 """Smallest text: its held-out split then has a hundred windows of 64 tokens."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Split:
-    """One split of a snapshot.
+class OpenSource:
+    """The tokens of one source, mapped into memory.
 
     Attributes:
-        bytes: Size of its file.
-        documents: Offsets where documents begin, in order; the first is 0, and each ends where the next begins.
-        names: Name within the source of each document.
+        manifest: What it holds.
+        train: Tokens of the training split.
+        heldout: Tokens of the held-out split.
+        tuning: Tokens of the tuning split.
     """
 
-    bytes: int
-    documents: tuple[int, ...]
-    names: tuple[str, ...]
+    manifest: SourceManifest
+    train: Tokens
+    heldout: Tokens
+    tuning: Tokens
 
+    @property
+    def name(self) -> str:
+        """Its name; empty for the only source of a plain snapshot."""
+        return self.manifest.name
 
-@dataclass(frozen=True, kw_only=True)
-class Manifest:
-    """What a snapshot holds.
-
-    Attributes:
-        hash: SHA-256 over the splits' bytes and document offsets: the corpus's identity.
-        source: One line about where the text came from.
-        licence: Licence of the text.
-        python: Version of the Python that took the snapshot.
-        vocab: Number of token ids.
-        bytes_per_token: Bytes of text for each token.
-        train: Split that is trained on.
-        heldout: Split whose scores are reported.
-        tuning: Split whose scores choose a recipe.
-        withdrawn_bytes: Bytes in no split: the parts of long held-out documents beyond their cap.
-        format: Version of this layout.
-    """
-
-    hash: str
-    source: str
-    licence: str
-    python: str
-    train: Split
-    heldout: Split
-    tuning: Split
-    withdrawn_bytes: int
-    vocab: int = VOCAB
-    bytes_per_token: float = 1.0
-    format: int = FORMAT
+    def tokens(self, split: str) -> Tokens:
+        """Tokens of a split by name."""
+        found: Tokens = getattr(self, split)
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)
 class Corpus:
-    """A snapshot that was opened and checked.
+    """A corpus that was opened and checked.
 
     Attributes:
         manifest: What it holds.
-        train: Bytes of the training split, memory-mapped.
-        heldout: Bytes of the held-out split.
-        tuning: Bytes of the tuning split.
+        sources: Its sources, in the order of the manifest.
     """
 
     manifest: Manifest
-    train: Bytes
-    heldout: Bytes
-    tuning: Bytes
+    sources: tuple[OpenSource, ...]
+
+    @property
+    def train(self) -> Tokens:
+        """Training tokens of the first source."""
+        return self.sources[0].train
+
+    @property
+    def heldout(self) -> Tokens:
+        """Held-out tokens of the first source."""
+        return self.sources[0].heldout
+
+    @property
+    def tuning(self) -> Tokens:
+        """Tuning tokens of the first source."""
+        return self.sources[0].tuning
 
 
 def snapshot(source: Source, folder: Path) -> Manifest:
@@ -120,7 +122,7 @@ def snapshot(source: Source, folder: Path) -> Manifest:
     for name in ("heldout", "tuning"):
         parts[name] = [(document, excerpt(text, cap)) for document, text in parts[name]]
     contents = {name: b"".join(text + b"\0" for _, text in parts[name]) for name in SPLITS}
-    train, heldout, tuning = (_describe_split(parts[name]) for name in SPLITS)
+    train, heldout, tuning = (_describe_split(name, parts[name]) for name in SPLITS)
     about, licence = describe(source)
     manifest = Manifest(
         hash=_content_hash(
@@ -129,44 +131,22 @@ def snapshot(source: Source, folder: Path) -> Manifest:
         source=about,
         licence=licence,
         python=platform.python_version(),
-        train=train,
-        heldout=heldout,
-        tuning=tuning,
+        sources=(SourceManifest(name="", train=train, heldout=heldout, tuning=tuning),),
         withdrawn_bytes=total - sum(len(text) for name in SPLITS for _, text in parts[name]),
     )
     _write(folder, manifest, contents)
     return manifest
 
 
-def read_manifest(folder: Path) -> Manifest:
-    """The manifest of a snapshot, its bytes unchecked.
-
-    Raises:
-        CorpusError: There is none, or it is torn or of another format.
-    """
-    path = Path(folder) / "manifest.json"
-    try:
-        values: dict[str, Any] = json.loads(path.read_text())
-        if values["format"] != FORMAT:
-            raise CorpusError(f"{path} has format {values['format']}; expected {FORMAT}. Take the snapshot again.")
-        return Manifest(**values | {name: _read_split(values[name]) for name in SPLITS})
-    except FileNotFoundError:
-        raise CorpusError(f"no corpus in {folder}; expected a manifest.json. Take a snapshot first.") from None
-    except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
-        raise CorpusError(
-            f"{path} is torn ({error}); expected a manifest. Delete the folder and take the snapshot again."
-        ) from None
-
-
 def load(folder: Path, *, expect: str | None = None) -> Corpus:
-    """Open a snapshot and check its bytes against its hash; once per process and state of the files.
+    """Open a corpus and check its tokens against its hash; once per process and state of the files.
 
     Args:
-        folder: Where the snapshot lies.
+        folder: Where the corpus lies.
         expect: Hash that the corpus must have.
 
     Raises:
-        CorpusError: There is no snapshot, it is torn or was changed, or it is not the one expected.
+        CorpusError: There is no corpus, it is torn or was changed, or it is not the one expected.
     """
     folder = Path(folder).resolve()
     manifest = read_manifest(folder)
@@ -175,27 +155,63 @@ def load(folder: Path, *, expect: str | None = None) -> Corpus:
             f"the corpus in {folder} has hash {manifest.hash[:12]}; the run expects {expect[:12]}. "
             "Point the run at its own store's corpus, or plan the sweep anew for this text."
         )
-    return _open(folder, manifest, tuple(_state(folder / f"{name}.bin") for name in SPLITS))
+    return _open(folder, manifest.hash, tuple(_state(folder / shard.file) for shard in _shards(manifest)))
+
+
+def _shards(manifest: Manifest) -> list[Shard]:
+    return [shard for source in manifest.sources for name in SPLITS for shard in source.split(name).shards]
 
 
 @lru_cache(maxsize=8)
-def _open(folder: Path, manifest: Manifest, states: tuple[tuple[int, int], ...]) -> Corpus:
+def _open(folder: Path, content_hash: str, states: tuple[tuple[int, int], ...]) -> Corpus:
+    manifest = read_manifest(folder)
+    return _open_bytes(folder, manifest) if manifest.format == BYTES else _open_shards(folder, manifest)
+
+
+def _open_bytes(folder: Path, manifest: Manifest) -> Corpus:
     import numpy as np
 
-    for name, (size, _) in zip(SPLITS, states, strict=True):
-        if size != getattr(manifest, name).bytes:
+    for name in SPLITS:
+        size = (folder / f"{name}.bin").stat().st_size
+        if size != manifest.sources[0].split(name).tokens:
             raise CorpusError(
-                f"{folder / name}.bin has {size:,} bytes; expected {getattr(manifest, name).bytes:,}. "
+                f"{folder / name}.bin has {size:,} bytes; expected {manifest.sources[0].split(name).tokens:,}. "
                 "It is torn: delete the folder and take the snapshot again."
             )
     arrays = {name: np.memmap(folder / f"{name}.bin", np.uint8, mode="r") for name in SPLITS}
-    found = _content_hash([(arrays[name], getattr(manifest, name).documents) for name in SPLITS])
+    found = _content_hash([(arrays[name], manifest.sources[0].split(name).documents) for name in SPLITS])
     if found != manifest.hash:
-        raise CorpusError(
-            f"the bytes in {folder} have hash {found[:12]}; its manifest says {manifest.hash[:12]}. "
-            "They were changed after the snapshot: delete the folder and take it again."
-        )
-    return Corpus(manifest=manifest, **arrays)
+        raise _changed(folder, found, manifest.hash)
+    return Corpus(manifest=manifest, sources=(OpenSource(manifest=manifest.sources[0], **arrays),))
+
+
+def _open_shards(folder: Path, manifest: Manifest) -> Corpus:
+    from trainer.shards import joined, read_shard
+
+    found = shards_hash(manifest.vocab, manifest.tokenizer, manifest.sources)
+    if found != manifest.hash:
+        raise _changed(folder, found, manifest.hash)
+    sources = []
+    for source in manifest.sources:
+        arrays = {}
+        for name in SPLITS:
+            shards = []
+            for shard in source.split(name).shards:
+                tokens = read_shard(folder / shard.file)
+                digest = hashlib.sha256(memoryview(tokens).cast("B")).hexdigest() if len(tokens) else shard.sha256
+                if digest != shard.sha256 or len(tokens) != shard.tokens:
+                    raise _changed(folder / shard.file, digest, shard.sha256)
+                shards.append(tokens)
+            arrays[name] = joined(shards)
+        sources.append(OpenSource(manifest=source, **arrays))
+    return Corpus(manifest=manifest, sources=tuple(sources))
+
+
+def _changed(place: Path, found: str, expected: str) -> CorpusError:
+    return CorpusError(
+        f"the bytes in {place} have hash {found[:12]}; its manifest says {expected[:12]}. "
+        "They were changed after the snapshot: delete the folder and take it again."
+    )
 
 
 def _state(path: Path) -> tuple[int, int]:
@@ -208,19 +224,21 @@ def _state(path: Path) -> tuple[int, int]:
     return state.st_size, state.st_mtime_ns
 
 
-def _read_split(values: dict[str, Any]) -> Split:
-    return Split(bytes=values["bytes"], documents=tuple(values["documents"]), names=tuple(values["names"]))
-
-
-def _describe_split(parts: Sequence[tuple[str, bytes]]) -> Split:
+def _describe_split(name: str, parts: Sequence[tuple[str, bytes]]) -> Split:
     offsets = [0]
     for _, text in parts:
         offsets.append(offsets[-1] + len(text) + 1)
-    return Split(bytes=offsets[-1], documents=tuple(offsets[:-1]), names=tuple(name for name, _ in parts))
+    return Split(
+        tokens=offsets[-1],
+        documents=tuple(offsets[:-1]),
+        names=tuple(name for name, _ in parts),
+        text_bytes=offsets[-1],
+        shards=(Shard(file=f"{name}.bin", tokens=offsets[-1]),),
+    )
 
 
 def _content_hash(splits: Sequence[tuple[Any, tuple[int, ...]]]) -> str:
-    digest = hashlib.sha256(f"isoflop corpus {FORMAT}".encode())
+    digest = hashlib.sha256(f"isoflop corpus {BYTES}".encode())
     for content, offsets in splits:
         digest.update(json.dumps([len(content), offsets]).encode())
         digest.update(content)
@@ -229,10 +247,10 @@ def _content_hash(splits: Sequence[tuple[Any, tuple[int, ...]]]) -> str:
 
 def _write(folder: Path, manifest: Manifest, contents: dict[str, bytes]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    if (folder / "manifest.json").exists() and read_manifest(folder).hash != manifest.hash:
+    if (folder / NAME).exists() and read_manifest(folder).hash != manifest.hash:
         raise CorpusError(f"{folder} holds another corpus; a snapshot never replaces one. Choose another folder.")
-    text = json.dumps(dataclasses.asdict(manifest), indent=1, sort_keys=True)
-    for name, content in [*((f"{name}.bin", contents[name]) for name in SPLITS), ("manifest.json", text.encode())]:
+    text = to_json(manifest)
+    for name, content in [*((f"{name}.bin", contents[name]) for name in SPLITS), (NAME, text.encode())]:
         temporary = folder / f".{name}.{os.getpid()}"
         with temporary.open("wb") as file:
             file.write(content)

@@ -65,7 +65,7 @@ def windows(split: Split, *, context: int, tokens: int) -> tuple[Indices, Indice
         CorpusError: The split has fewer tokens in whole windows, or not one window was asked for.
     """
     begins = np.array(split.documents, np.int64)
-    lengths = np.diff(np.append(begins, split.bytes))
+    lengths = np.diff(np.append(begins, split.tokens))
     fits = np.maximum(lengths - 1, 0) // context
     documents = np.repeat(np.arange(len(begins)), fits)
     within = np.arange(len(documents)) - np.repeat(np.cumsum(fits) - fits, fits)

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from trainer.operations import causal_attention, causal_mask, merge_heads, rms_norm, rotary_table, rotate
 from trainer.parametrization import Group, attention_scale, init_std, learning_rate, logit_scale
-from trainer.spec import Activation, AdamW, Parametrization, RunSpec, Transformer
+from trainer.spec import Activation, Optimizer, Parametrization, RunSpec, Transformer
 
 ROTARY_BASE_OVER_CONTEXT = 2.0
 """Base of the rotary angles over the context, so that the slowest pair turns by half a radian across a window; chosen.
@@ -71,7 +71,7 @@ def initialize(shape: Transformer, parametrization: Parametrization, seed: int) 
     return torch.cat(parts)
 
 
-def rates(shape: Transformer, parametrization: Parametrization, optimizer: AdamW) -> Tensor:
+def rates(shape: Transformer, parametrization: Parametrization, optimizer: Optimizer) -> Tensor:
     """Peak learning rate of every parameter, as one vector."""
     return torch.cat(
         [

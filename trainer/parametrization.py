@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from trainer.spec import AdamW, Parametrization, Transformer
+from trainer.spec import SGD, Muon, Optimizer, Parametrization, Transformer
 
 Group = Literal["embedding", "hidden", "output", "head"]
 """`hidden` matrices read the residual stream, `output` projections write to it."""
+
+
+Update = Literal["adam", "sgd", "spectral", "adamw-rms"]
+"""What decides the size of a group's update: Adam's, the gradient's own, or one of Muon's two scales."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,30 +23,35 @@ class Rule:
 
     Attributes:
         init: Standard deviation at the start: a constant, or `fan_in` for 1/sqrt(fan-in).
-        rate_power: The rate is multiplied by (base width / width) to this power.
+        rate_powers: The rate is multiplied by (base width / width) to this power, by the kind of update.
     """
 
     init: float | Literal["fan_in"]
-    rate_power: float
+    rate_powers: Mapping[Update, float]
 
 
 EMBEDDING_STD = 0.05
 """Chosen on the tuning split of the standard library; .2 scores alike."""
 
+_SAME: Mapping[Update, float] = {"adam": 0, "sgd": 0, "spectral": 0, "adamw-rms": 0}
+_MATRIX: Mapping[Update, float] = {"adam": 1, "sgd": 0, "spectral": 0, "adamw-rms": 0.5}
+
 RULES: dict[str, dict[Group, Rule]] = {
-    # Yang et al. 2022 (arXiv:2203.03466), table 8 for Adam. Projections to the residual stream and the head start at
-    # zero, which agrees with every width rule.
+    # Yang et al. 2022 (arXiv:2203.03466), table 3, for Adam and SGD. Projections to the residual stream and the head
+    # start at zero, which agrees with every width rule. A Muon update of scale `spectral` has the spectral norm
+    # sqrt(outputs / inputs) that a matrix may change by at any width (Yang et al. 2023, arXiv:2310.17813); one of scale
+    # `adamw-rms` has a norm that grows as sqrt(width).
     "mup": {
-        "embedding": Rule(init=EMBEDDING_STD, rate_power=0),
-        "hidden": Rule(init="fan_in", rate_power=1),
-        "output": Rule(init=0.0, rate_power=1),
-        "head": Rule(init=0.0, rate_power=1),
+        "embedding": Rule(init=EMBEDDING_STD, rate_powers={"adam": 0, "sgd": -1}),
+        "hidden": Rule(init="fan_in", rate_powers=_MATRIX),
+        "output": Rule(init=0.0, rate_powers=_MATRIX),
+        "head": Rule(init=0.0, rate_powers={"adam": 1, "sgd": 1}),
     },
     "standard": {
-        "embedding": Rule(init=EMBEDDING_STD, rate_power=0),
-        "hidden": Rule(init="fan_in", rate_power=0),
-        "output": Rule(init=0.0, rate_power=0),
-        "head": Rule(init=0.0, rate_power=0),
+        "embedding": Rule(init=EMBEDDING_STD, rate_powers=_SAME),
+        "hidden": Rule(init="fan_in", rate_powers=_SAME),
+        "output": Rule(init=0.0, rate_powers=_SAME),
+        "head": Rule(init=0.0, rate_powers=_SAME),
     },
 }
 
@@ -52,11 +62,24 @@ def init_std(group: Group, fan_in: int, parametrization: Parametrization) -> flo
     return 1 / math.sqrt(fan_in) if init == "fan_in" else init
 
 
-def learning_rate(group: Group, shape: Transformer, parametrization: Parametrization, optimizer: AdamW) -> float:
+def learning_rate(group: Group, shape: Transformer, parametrization: Parametrization, optimizer: Optimizer) -> float:
     """Peak learning rate of a matrix."""
     of_group = {"embedding": optimizer.embedding_multiplier, "head": optimizer.head_multiplier}.get(group, 1.0)
-    power = RULES[parametrization.kind][group].rate_power
-    return float(optimizer.learning_rate * of_group * (parametrization.base_width / shape.width) ** power)
+    update = update_of(group, optimizer)
+    peak = optimizer.learning_rate
+    if isinstance(optimizer, Muon) and update == "adam":
+        peak = optimizer.adam_learning_rate
+    power = RULES[parametrization.kind][group].rate_powers[update]
+    return float(peak * of_group * (parametrization.base_width / shape.width) ** power)
+
+
+def update_of(group: Group, optimizer: Optimizer) -> Update:
+    """What decides the size of a group's update."""
+    if isinstance(optimizer, SGD):
+        return "sgd"
+    if isinstance(optimizer, Muon) and group in ("hidden", "output"):
+        return optimizer.scale
+    return "adam"
 
 
 def attention_scale(shape: Transformer, parametrization: Parametrization) -> float:

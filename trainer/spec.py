@@ -17,6 +17,8 @@ RECIPE_VERSION = 1
 Activation = Literal["gelu", "swiglu"]
 Precision = Literal["fp32", "bf16"]
 ScheduleKind = Literal["linear", "cosine", "wsd"]
+DecayRule = Literal["coupled", "independent"]
+MuonScale = Literal["spectral", "adamw-rms"]
 
 
 def later(default: Any) -> Any:
@@ -85,8 +87,11 @@ class AdamW:
         beta1: Decay of the first moment, per step.
         beta2: Decay of the second moment, per step.
         epsilon: Added to the root of the second moment.
-        weight_decay: Decay per step, over the current learning rate of the group.
+        weight_decay: Share of a parameter that one step at the schedule's peak takes away: with `coupled` times its
+            learning rate, with `independent` as it stands.
         clip_norm: Largest global gradient norm; None switches clipping off.
+        decay_rule: `coupled` is what `torch.optim` does, so that a change of the rate, or of the width under `mup`,
+            changes the decay too; `independent` follows the schedule alone (Wortsman et al. 2023, arXiv:2309.14322).
     """
 
     learning_rate: float
@@ -97,6 +102,77 @@ class AdamW:
     epsilon: float = 1e-9
     weight_decay: float = 0.0
     clip_norm: float | None = 1.0
+    decay_rule: DecayRule = later("coupled")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SGD:
+    """Stochastic gradient descent with momentum (Sutskever et al. 2013), weight decay decoupled from the gradient.
+
+    Attributes:
+        learning_rate: Peak rate of the hidden matrices at the parametrisation's base width.
+        embedding_multiplier: Rate of the embedding, over `learning_rate`.
+        head_multiplier: Rate of the head, over `learning_rate`.
+        momentum: Decay of the running sum of gradients, per step.
+        nesterov: Whether a step looks ahead along the momentum.
+        weight_decay: As in `AdamW`.
+        clip_norm: Largest global gradient norm; None switches clipping off. The norm grows with width, so that clipping
+            breaks the transfer of rates under `mup`.
+        decay_rule: As in `AdamW`.
+    """
+
+    learning_rate: float
+    embedding_multiplier: float = 1.0
+    head_multiplier: float = 1.0
+    momentum: float = 0.9
+    nesterov: bool = False
+    weight_decay: float = 0.0
+    clip_norm: float | None = 1.0
+    decay_rule: DecayRule = "coupled"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Muon:
+    """Momentum orthogonalised by Newton-Schulz for the matrices of the blocks, AdamW for embedding and head.
+
+    Jordan et al. 2024 (https://kellerjordan.github.io/posts/muon/).
+
+    Attributes:
+        learning_rate: Peak rate of the blocks' matrices at the parametrisation's base width.
+        adam_learning_rate: Peak rate of embedding and head there, before their multipliers.
+        embedding_multiplier: Rate of the embedding, over `adam_learning_rate`.
+        head_multiplier: Rate of the head, over `adam_learning_rate`.
+        momentum: Decay of the running mean of gradients of the blocks, per step.
+        nesterov: Whether a step looks ahead along the momentum.
+        iterations: Newton-Schulz iterations.
+        scale: Size of an orthogonal update: `spectral` times sqrt(max(1, outputs / inputs)), which keeps its rate over
+            widths (Jordan et al. 2024; Yang et al. 2023, arXiv:2310.17813); `adamw-rms` times .2 sqrt(max(outputs,
+            inputs)), which makes AdamW's rates fit (Liu et al. 2025, arXiv:2502.16982).
+        beta1: First decay of embedding's and head's AdamW.
+        beta2: Second decay of theirs.
+        epsilon: Added to the root of their second moment.
+        weight_decay: As in `AdamW`, for every parameter.
+        clip_norm: Largest global gradient norm; None switches clipping off.
+        decay_rule: As in `AdamW`.
+    """
+
+    learning_rate: float
+    adam_learning_rate: float
+    embedding_multiplier: float = 1.0
+    head_multiplier: float = 1.0
+    momentum: float = 0.95
+    nesterov: bool = True
+    iterations: int = 5
+    scale: MuonScale = "spectral"
+    beta1: float = 0.9
+    beta2: float = 0.99
+    epsilon: float = 1e-9
+    weight_decay: float = 0.0
+    clip_norm: float | None = 1.0
+    decay_rule: DecayRule = "coupled"
+
+
+Optimizer = AdamW | SGD | Muon
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,7 +235,7 @@ class RunSpec:
     data: Data
     steps: int
     batch_contexts: int
-    optimizer: AdamW
+    optimizer: Optimizer
     schedule: Schedule
     parametrization: Parametrization = field(default_factory=Parametrization)
     precision: Precision = "fp32"

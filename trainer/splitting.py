@@ -10,10 +10,10 @@ import hashlib
 from collections.abc import Iterable, Sequence
 
 from trainer.errors import CorpusError
+from trainer.manifests import SPLITS
 from trainer.near_duplicates import near_duplicate_groups
 from trainer.sources import Source, TextFiles, files
 
-SPLITS = ("train", "heldout", "tuning")
 HELDOUT_SHARE = 0.05
 TUNING_SHARE = 0.025
 DOCUMENT_CAP = 0.01

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainer import batches, checkpoint
+from trainer import batches, checkpoint, optimizers
 from trainer.checkpoint import Checkpoint
 from trainer.corpus import Corpus, load
 from trainer.errors import DeviceError, DeviceOutOfMemory, SpecError
@@ -26,8 +26,7 @@ from trainer.execution import Execution, Interrupted, Progress
 from trainer.gradient import loss_and_gradient
 from trainer.identity import run_id
 from trainer.memory import keep_freed_memory
-from trainer.model import Model, build, initialize, loss_sum, matrices, rates
-from trainer.optim import Moments, adamw_step, clip
+from trainer.model import Model, build, initialize, loss_sum, matrices
 from trainer.record import CurvePoint, Numerics, RunRecord
 from trainer.schedule import learning_rate_factor
 from trainer.spec import RECIPE_VERSION, RunSpec
@@ -49,7 +48,7 @@ class State:
 
     Attributes:
         parameters: All parameters.
-        moments: Optimiser state.
+        optimizer: The optimiser's state, tensors by name.
         step: Steps done.
         smoothed: Training loss averaged over about the last tenth of the steps, nats per token.
         start: Loss of the first step.
@@ -59,7 +58,7 @@ class State:
     """
 
     parameters: Tensor
-    moments: Moments
+    optimizer: dict[str, Tensor]
     step: int = 0
     smoothed: float = math.nan
     start: float = math.nan
@@ -192,28 +191,25 @@ def _prepare(spec: RunSpec, execution: Execution, corpus: Corpus) -> Numerics:
 
 def _start(spec: RunSpec, device: str) -> State:
     parameters = initialize(spec.model, spec.parametrization, spec.seed).to(device)
-    moments = Moments(first=torch.zeros_like(parameters), second=torch.zeros_like(parameters))
-    return State(parameters=parameters, moments=moments)
+    return State(parameters=parameters, optimizer=optimizers.start(spec, parameters))
 
 
 def _run_steps(
     spec: RunSpec, execution: Execution, corpus: Corpus, model: Model, state: State, numerics: Numerics
 ) -> str | None:
     """Take all steps that remain; gives the reason where the run diverged."""
-    peak = rates(spec.model, spec.parametrization, spec.optimizer).to(execution.device)
     gradient = torch.empty_like(state.parameters)
     gradient_of = _gradient_function(spec, model, state, gradient, numerics.micro_batch)
+    update = optimizers.bind(spec, state.parameters, gradient, state.optimizer)
     recorded = set(_curve_steps(spec.steps))
     check_every = max(1, spec.steps // CHECKS)
     polled = saved = time.monotonic()
     execution.on_progress(Progress(step=state.step, steps=spec.steps, train_loss=None))
     for tokens_BT in _batches(spec, corpus, execution.device, state.step):
         state.unread.append(gradient_of(tokens_BT))
-        clip(gradient, spec.batch_tokens, spec.optimizer.clip_norm)
+        optimizers.clip(gradient, spec.batch_tokens, spec.optimizer.clip_norm)
         factor = learning_rate_factor(spec.schedule, state.step, spec.steps)
-        adamw_step(
-            state.parameters, gradient, state.moments, peak, optimizer=spec.optimizer, step=state.step, factor=factor
-        )
+        update(state.step, factor)
         state.step += 1
         if state.step in recorded or state.step % check_every == 0 or len(state.unread) == STEPS_AHEAD:
             _read_losses(state, spec.batch_tokens)
@@ -336,7 +332,7 @@ def _save(spec: RunSpec, execution: Execution, state: State, numerics: Numerics)
         "strikes": state.strikes,
         "curve": [asdict(point) for point in state.curve],
     }
-    tensors = {"parameters": state.parameters, "first": state.moments.first, "second": state.moments.second}
+    tensors = {"parameters": state.parameters, **state.optimizer}
     checkpoint.write(
         execution.checkpoints,
         Checkpoint(run_id=run_id(spec), signature=numerics.signature, step=state.step, tensors=tensors, values=values),
@@ -350,8 +346,8 @@ def _resume(spec: RunSpec, execution: Execution, numerics: Numerics) -> State | 
         return None
     tensors = {name: tensor.to(execution.device) for name, tensor in found.tensors.items()}
     return State(
-        parameters=tensors["parameters"],
-        moments=Moments(first=tensors["first"], second=tensors["second"]),
+        parameters=tensors.pop("parameters"),
+        optimizer=tensors,
         step=found.step,
         smoothed=float.fromhex(found.values["smoothed"]),
         start=float.fromhex(found.values["start"]),

@@ -14,12 +14,12 @@ from trainer.corpus import Split, load
 from trainer.evaluation import clustered_standard_error, evaluate, window_losses, windows
 from trainer.model import build, initialize
 
-SPLIT = Split(bytes=1000, documents=(0, 100, 130, 600), names=("a", "b", "c", "d"))
+SPLIT = Split(tokens=1000, text_bytes=1000, documents=(0, 100, 130, 600), names=("a", "b", "c", "d"))
 
 
 def test_windows_lie_within_documents_and_reach_all_that_hold_one() -> None:
     starts, documents = windows(SPLIT, context=32, tokens=29 * 32)
-    ends = np.array([*SPLIT.documents[1:], SPLIT.bytes])
+    ends = np.array([*SPLIT.documents[1:], SPLIT.tokens])
     assert len(starts) == 29 == 3 + 0 + 14 + 12  # (length - 1) // 32 of each document
     assert (starts + 33 <= ends[documents]).all()
     assert len(set(starts.tolist())) == 29
