@@ -27,6 +27,7 @@ from analysis.run_checks import (
     check_repetition,
     check_schedule,
     check_six_nd,
+    check_stopping,
     check_warmup,
 )
 from analysis.table import Array, Runs
@@ -56,6 +57,7 @@ QUESTIONS: Mapping[str, str] = {
     "schedule_not_matched": "Had the learning rate decayed to its end at every run's D?",
     "warmup_too_long": "Is warm-up a small part of every run?",
     "repeated_data": "Were the tokens fresh?",
+    "stopped_by_interval": "Was the number of runs fixed before their losses were seen?",
     "curves_fall_off": "Do all loss curves collapse onto one?",
     "looks_synthetic": "Do the losses scatter as training runs do?",
 }
@@ -148,6 +150,7 @@ def _outcomes(
         "schedule_not_matched": check_schedule(runs),
         "warmup_too_long": check_warmup(runs),
         "repeated_data": check_repetition(runs),
+        "stopped_by_interval": check_stopping(runs),
         "residual_mean": _residual_mean(parametric),
         "lack_of_fit": _lack_of_fit(isoflop, parametric),
         "space_sensitive": _space(parametric),

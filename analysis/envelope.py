@@ -22,6 +22,7 @@ from analysis.fitting.shapes import ShapeRule, shape_rule
 from analysis.frontier import LossFrontier, fit_frontier
 from analysis.points import average_replicates
 from analysis.results import Dropped, FitWarning, Interval
+from analysis.run_checks import stopping_warnings
 from analysis.table import Array, Runs
 from analysis.trend import Trend, fit_trend
 
@@ -167,7 +168,7 @@ def fit_envelope(runs: Runs, curves: pd.DataFrame | None = None, *, level: float
             through["flops"].to_numpy(np.float64), through["loss"].to_numpy(np.float64), variances=None, degrees=0.0
         ),
         dropped=(*runs.dropped, *points.dropped),
-        warnings=tuple(_warnings(through, points.frame, curves is not None)),
+        warnings=(*_warnings(through, points.frame, curves is not None), *stopping_warnings(runs)),
     )
 
 

@@ -154,6 +154,11 @@ class FormFit:
         units = group_runs(self.runs.frame, [self.cluster] if self.cluster else list(self.form.columns))
         return None if len(np.unique(units)) == len(units) else units
 
+    @property
+    def sharing(self) -> intervals.Sharing:
+        """What profiles must know of the runs beside their columns."""
+        return intervals.Sharing(clusters=self.clusters, first_look=self.runs.first_look)
+
     def predict(self, params: Array | float, tokens: Array | float, **columns: Array | float) -> Array:
         """Predicted loss at sizes and tokens; a form with other columns takes them by name."""
         given = {"params": params, "tokens": tokens, **columns}
@@ -224,7 +229,7 @@ class FormFit:
         """
         delta = self._smooth_delta()
         if name in ("a", "b") and self.form.name == "additive":
-            found = intervals.profile_exponent(self.problem, self.theta, delta, level, self.clusters)
+            found = intervals.profile_exponent(self.problem, self.theta, delta, level, self.sharing)
             if name == "a":
                 return found
             interval = intervals.map_interval(found.interval, lambda a: 1 - a, falling=True)
@@ -235,7 +240,7 @@ class FormFit:
             )
         if self.problem.fixed[self.form.names.index(name)]:
             raise FitError(f"{name} is fixed at {self.coefficients[name]:.4g}: it has no profile. Leave it free.")
-        return intervals.profile_coefficient(self.problem, self.theta, delta, name, level, self.clusters)
+        return intervals.profile_coefficient(self.problem, self.theta, delta, name, level, self.sharing)
 
     def interval(self, name: str, level: float = 0.9) -> Interval:
         """Default interval of a coefficient, or of the exponents a and b: see `fitting.intervals`."""
@@ -262,7 +267,7 @@ class FormFit:
         held = self.problem.fixed[[self.form.names.index(k) for k in ("A", "B") if k in self.form.names]]
         if self.smooth and self.form.name == "additive" and not held.any():
             found = intervals.profile_optimum(
-                self.problem, self.theta, self.delta, flops, self.shapes, level, self.clusters
+                self.problem, self.theta, self.delta, flops, self.shapes, level, self.sharing
             )
         else:
             draws = self._optima(self.resamples.draws, flops, extra)

@@ -28,6 +28,7 @@ from analysis.isoflop_warnings import curve_warnings
 from analysis.minima import CurveMinimum, common_variance, find_minimum, gather_curves
 from analysis.points import BUDGET_TOLERANCE, average_replicates, with_budgets
 from analysis.results import Dropped, FitWarning, Interval
+from analysis.run_checks import stopping_warnings
 from analysis.table import Runs
 from analysis.trend import Trend, Weights, fit_trend
 from analysis.vertices import CurveKind, Variable
@@ -228,7 +229,7 @@ def fit_isoflop(
         tokens_trend_filtered=filtered[1],
         frontier=_frontier(inside),
         dropped=(*runs.dropped, *points.dropped, *left_out),
-        warnings=curve_warnings(minima, params_trend, level),
+        warnings=(*curve_warnings(minima, params_trend, level), *stopping_warnings(runs)),
     )
 
 

@@ -29,6 +29,7 @@ from analysis.fitting.shapes import shape_rule
 from analysis.fitting.solve import Engine, Search, search
 from analysis.formfit import FormFit, Minimised
 from analysis.forms import Form, find_form
+from analysis.run_checks import stopping_warnings
 from analysis.table import Runs
 
 __all__ = ["FormFit", "certify", "choose_delta", "fit_form"]
@@ -97,7 +98,10 @@ def fit_form(
         certificate=certificate,
         runs=kept,
         dropped=kept.dropped,
-        warnings=check_fit(problem, found.theta, delta, certificate, run_names(kept), engine=engine),
+        warnings=(
+            *check_fit(problem, found.theta, delta, certificate, run_names(kept), engine=engine),
+            *stopping_warnings(kept),
+        ),
         shapes=shape_rule(kept),
         problem=problem,
         theta=found.theta,

@@ -20,6 +20,7 @@ from analysis.conventions import MixKind, recount, refuse_mixtures, single_value
 from analysis.errors import SourceError
 from analysis.results import Dropped
 from analysis.sources import load_frame
+from analysis.stores import first_look, is_store
 from analysis.table import Runs
 
 Source = str | os.PathLike[str] | pd.DataFrame
@@ -90,6 +91,7 @@ def read_runs(
         params_convention=count or single_value(frame, "params_convention"),
         flops_rule=_flops_rule(frame, derived=bool(set(more) & {"params", "tokens", "flops"})),
         source=name,
+        first_look=first_look(source) if not isinstance(source, pd.DataFrame) and is_store(source) else None,
     )
 
 

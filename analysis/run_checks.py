@@ -109,6 +109,24 @@ def check_repetition(runs: Runs) -> Outcome:
     return FitWarning("repeated_data", message, 2.5)
 
 
+def check_stopping(runs: Runs) -> Outcome:
+    """Whether the sweep could stop by an interval of its own."""
+    if runs.first_look is None:
+        return None
+    message = (
+        f"this sweep could stop from {runs.first_look} runs on as soon as its own interval was narrow enough, so that it "
+        "stopped early where its noise looked small: plain 90 % intervals then hold the truth 83 to 91 % of the time in "
+        "simulations. Those by profile are widened for it; don't rely on the others to their last digit."
+    )
+    return FitWarning("stopped_by_interval", message, 1.5)
+
+
+def stopping_warnings(runs: Runs) -> tuple[FitWarning, ...]:
+    """The warning of `check_stopping`, for fits of one approach alone."""
+    outcome = check_stopping(runs)
+    return (outcome,) if isinstance(outcome, FitWarning) else ()
+
+
 def check_distance(runs: Runs, target: float | None) -> Outcome:
     """How far the target lies beyond the largest run."""
     if target is None:

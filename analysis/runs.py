@@ -43,6 +43,8 @@ RUN_COLUMNS: tuple[Column, ...] = (
     Column("seq", _INT, "", "Number of the proposal, from 0"),
     Column("curve", _INT, "", "Number of the IsoFLOP curve, from 0 at the smallest budget"),
     Column("budget", _FLOAT, "FLOPs", "Compute intended for the run; groups a curve exactly"),
+    Column("setting", _TEXT, "", "Setting of a sweep that compares several, such as swiglu or ffn_ratio=2"),
+    Column("tuned", _TEXT, "", "Values of the axes that are tuned over, such as peak=0.004 batch=512"),
     Column("params", _INT, "parameters", "N under `params_convention`"),
     Column("params_convention", _TEXT, "", "What `params` counts: blocks+head, blocks or total"),
     Column("params_body", _INT, "parameters", "Matrices of the blocks"),

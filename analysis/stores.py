@@ -31,6 +31,9 @@ _PYTHON_TYPES: dict[pa.DataType, type | tuple[type, ...]] = {
     pa.bool_(): bool,
 }
 
+FIRST_LOOK = 12
+"""Finished runs before which the sampler does not look at its interval (`orchestrator.proposing.settings`)."""
+
 _READ_TRIES = 5
 """Listings of a folder whose parts may be replaced while it is read (chosen; one is nearly always enough)."""
 
@@ -128,6 +131,14 @@ def scan_curves(path: str | os.PathLike[str]) -> StoreTable:
         table=pa.concat_tables([table, *(tail for tail in tails if tail is not None)]),
         unreadable=tuple(reader.unreadable),
     )
+
+
+def first_look(path: str | os.PathLike[str]) -> int | None:
+    """Finished runs from which on the store's sweep could stop by `stop.target_interval`; None where it could not."""
+    reader = _Reader(place_of(path))
+    names = reader.names("sweeps")
+    wanted = reader.use(f"sweeps/{max(names)}.json", lambda d: d["sweep"]["stop"]["target_interval"]) if names else None
+    return None if wanted is None else FIRST_LOOK
 
 
 def _checked_place(path: str | os.PathLike[str]) -> Place:

@@ -27,6 +27,8 @@ class Runs:
         params_convention: What `params` counts, None where the source does not say.
         flops_rule: How `flops` are counted: `exact`, `exact-causal`, `6nd`, or None where the source does not say.
         source: What was read, for messages.
+        first_look: Number of finished runs from which on the sweep stopped as soon as its own interval was narrow
+            enough (`stop.target_interval`); None for a sweep whose runs were fixed beforehand.
     """
 
     frame: pd.DataFrame
@@ -35,6 +37,7 @@ class Runs:
     params_convention: str | None = None
     flops_rule: str | None = None
     source: str = ""
+    first_look: int | None = None
 
     def __len__(self) -> int:
         return len(self.frame)

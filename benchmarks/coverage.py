@@ -40,6 +40,7 @@ from analysis.fitting.objective import AUTO_FACTOR  # noqa: E402
 from analysis.fitting.optimum import optimal_params  # noqa: E402
 from analysis.fitting.problem import Problem, state_problem  # noqa: E402
 from analysis.fitting.solve import solve_rows  # noqa: E402
+from analysis.fitting.stopping import stopping_factor  # noqa: E402
 from analysis.fitting.tasks import Tasks  # noqa: E402
 from analysis.forms import find_form  # noqa: E402
 from analysis.table import Runs  # noqa: E402
@@ -70,6 +71,7 @@ class Sweeps:
         sigma: True noise of each run, shape (n,).
         truth: The law.
         clusters: Trunk of each run, or None.
+        first_look: Runs after which it may first have stopped by its own interval, or None.
     """
 
     params: Array
@@ -78,6 +80,7 @@ class Sweeps:
     sigma: Array
     truth: Mapping[str, float]
     clusters: Groups | None = None
+    first_look: int | None = None
 
     @property
     def flops(self) -> Array:
@@ -217,8 +220,11 @@ def roots(asked: Asked, fits: Fits, values: Array) -> Array:
     return np.sign(values - asked.theta[:, k]) * np.sqrt(2 * np.maximum(ends.value - fits.value, 0))
 
 
-def critical_roots(asked: Asked, fits: Fits, sweeps: Sweeps) -> tuple[Array, Array]:
-    """Root at which the default interval ends, and the standard error it corresponds to, shape (S,) each."""
+def critical_roots(asked: Asked, fits: Fits, sweeps: Sweeps, *, replayed: bool = True) -> tuple[Array, Array]:
+    """Root at which the default interval ends, and the standard error it corresponds to, shape (S,) each.
+
+    What a stop by the interval costs depends on the design and the law alone, so that one fit's factor serves all.
+    """
     predictions = asked.model.predictions(asked.theta, second_order=False)
     scores = collect_scores(
         predictions.jacobian, fits.tasks.observed - predictions.value, fits.tasks.weights, fits.delta
@@ -228,6 +234,8 @@ def critical_roots(asked: Asked, fits: Fits, sweeps: Sweeps) -> tuple[Array, Arr
     n = len(sweeps.params)
     freedom = n - COEFFICIENTS if sweeps.clusters is None else min(n - COEFFICIENTS, len(set(sweeps.clusters)) - 1)
     t = float(stdtrit(freedom, 0.5 + LEVEL / 2))
+    if sweeps.first_look is not None and replayed:
+        t *= stopping_factor(predictions.jacobian[0], asked.index, sweeps.first_look, LEVEL)
     return t * np.sqrt(scores.noise * robust / own), t * np.sqrt(robust)
 
 
@@ -308,7 +316,7 @@ def stop_by_interval(sweeps: Sweeps, stages: tuple[int, ...] = (3, 4, 5, 6), siz
         fits = fit_all(part)
         far = replace(part, tokens=part.tokens)
         asked = next(q for q in quantities(far, fits) if q.name == "N* at 10x")
-        spans[stage] = (part, critical_roots(asked, fits, part)[1])
+        spans[stage] = (replace(part, first_look=stages[0] * sizes), critical_roots(asked, fits, part)[1])
     limit = float(np.median(spans[stages[1]][1]))
     for stage in stages:
         part, span = spans[stage]
@@ -319,12 +327,12 @@ def stop_by_interval(sweeps: Sweeps, stages: tuple[int, ...] = (3, 4, 5, 6), siz
     return groups
 
 
-def cover(sweeps: Sweeps) -> dict[str, tuple[Array, Array]]:
+def cover(sweeps: Sweeps, *, replayed: bool = True) -> dict[str, tuple[Array, Array]]:
     """For each quantity: which intervals lie wholly above the truth, and which wholly below, shape (S,) each."""
     fits = fit_all(sweeps)
     found = {}
     for asked in quantities(sweeps, fits):
-        critical, _ = critical_roots(asked, fits, sweeps)
+        critical, _ = critical_roots(asked, fits, sweeps, replayed=replayed)
         root = roots(asked, fits, np.full(len(fits.theta), asked.truth))
         found[asked.name] = (root < -critical, root > critical)
     return found
@@ -339,7 +347,9 @@ def disagreements(sweeps: Sweeps, count: int) -> int:
         frame["loss"] = np.exp(sweeps.log_loss[k])
         if sweeps.clusters is not None:
             frame["trunk"] = sweeps.clusters
-        fit = fit_form(Runs(frame=frame), cluster=None if sweeps.clusters is None else "trunk")
+        fit = fit_form(
+            Runs(frame=frame, first_look=sweeps.first_look), cluster=None if sweeps.clusters is None else "trunk"
+        )
         flops = 10 * float(sweeps.flops.max())
         params = float(optimal_params(ADDITIVE, sweeps.coefficients, np.array([flops]))[0])
         a = sweeps.truth["beta"] / (sweeps.truth["alpha"] + sweeps.truth["beta"])
@@ -360,6 +370,7 @@ def run_cell(number: int, design: str, kind: str, noise: float, options: argpars
     sweeps = simulate(design, kind, noise, options.sweeps, 1000 + number)
     groups = stop_by_interval(sweeps) if design == "stopped by itself" else [sweeps]
     parts = [cover(group) for group in groups]
+    plain = [cover(group, replayed=False) for group in groups] if len(groups) > 1 else []
     result: dict[str, object] = {"design": design, "noise": kind, "sigma": noise, "quantities": {}}
     for name in parts[0]:
         above, below = (np.concatenate([part[name][side] for part in parts]) for side in (0, 1))
@@ -368,7 +379,9 @@ def run_cell(number: int, design: str, kind: str, noise: float, options: argpars
             "above": float(above.mean()),
             "below": float(below.mean()),
         }
-        if len(groups) == 1:
+        if len(groups) > 1:
+            entry["without_replay"] = 1 - float(np.mean(np.concatenate([np.logical_or(*part[name]) for part in plain])))
+        else:
             entry["width"] = width_ratio(sweeps, name, options.widths)
         result["quantities"][name] = entry  # type: ignore[index]
     if len(groups) == 1:
@@ -390,11 +403,14 @@ def main() -> None:
     parser.add_argument("--sweeps", type=int, default=2000)
     parser.add_argument("--widths", type=int, default=200, help="sweeps of a cell whose widths are measured")
     parser.add_argument("--boots", type=int, default=200, help="sweeps of a cell that are bootstrapped")
+    parser.add_argument("--design", choices=DESIGNS, help="this design alone")
     parser.add_argument("--checks", type=int, default=10, help="sweeps of a cell put through fit_form itself")
     options = parser.parse_args()
     cells = list(enumerate(itertools.product(DESIGNS, KINDS, NOISES)))
     if options.quick:
         options.sweeps, options.widths, options.boots, options.checks, cells = 200, 20, 20, 2, cells[::9]
+    if options.design:
+        cells = [cell for cell in cells if cell[1][0] == options.design]
     results = []
     for number, (design, kind, noise) in cells:
         results.append(run_cell(number, design, kind, noise, options))
@@ -409,11 +425,12 @@ def main() -> None:
 def _show(result: dict[str, object]) -> None:
     print(f"{result['design']}, {result['noise']}, {result['sigma']}", file=sys.stderr)
     for name, entry in result["quantities"].items():  # type: ignore[attr-defined]
+        plain = f"  without replay {entry['without_replay']:.3f}" if "without_replay" in entry else ""
         boot = result.get("bootstrap", {}).get(name, float("nan"))  # type: ignore[attr-defined]
         mark = "" if passes(entry) else "  <-"
         print(
             f"  {name:<12}{entry['coverage']:.3f} ({entry['above']:.3f}, {entry['below']:.3f})  width "
-            f"{entry.get('width', float('nan')):.2f}  bootstrap {boot:.2f}{mark}",
+            f"{entry.get('width', float('nan')):.2f}  bootstrap {boot:.2f}{plain}{mark}",
             file=sys.stderr,
         )
     print(f"  {result['disagreements']} disagreements, {result['cpu_seconds']:.0f} s of CPU", file=sys.stderr)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,19 @@ from analysis.results import Interval
 Array = NDArray[np.float64]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Sharing:
+    """How the runs hang together beyond their columns.
+
+    Attributes:
+        clusters: Number of each run's unit of shared noise, shape (n,); None where every run is its own.
+        first_look: Runs after which the sweep may first have stopped by its own interval; None for never.
+    """
+
+    clusters: Groups | None = None
+    first_look: int | None = None
+
+
 def map_interval(interval: Interval, function: Callable[[float], float], *, falling: bool = False) -> Interval:
     """The interval of a monotone function of a quantity; open ends stay open."""
     low, high = (None if end is None else float(function(end)) for end in (interval.low, interval.high))
@@ -35,7 +49,7 @@ def map_interval(interval: Interval, function: Callable[[float], float], *, fall
 
 
 def profile_coefficient(
-    problem: Problem, theta: Array, delta: float, name: str, level: float, clusters: Groups | None
+    problem: Problem, theta: Array, delta: float, name: str, level: float, sharing: Sharing
 ) -> Profile:
     """Profile of one coefficient, in its own unit."""
     k = problem.form.names.index(name)
@@ -57,7 +71,8 @@ def profile_coefficient(
         index=k,
         low=float(plain.low[k]),
         high=float(plain.high[k]),
-        clusters=clusters,
+        clusters=sharing.clusters,
+        first_look=sharing.first_look,
     )
     found = profile(question, level)
     if not problem.form.coefficients[k].positive:
@@ -66,7 +81,7 @@ def profile_coefficient(
     return dataclasses.replace(found, values=np.exp(found.values), interval=interval)
 
 
-def profile_exponent(problem: Problem, theta: Array, delta: float, level: float, clusters: Groups | None) -> Profile:
+def profile_exponent(problem: Problem, theta: Array, delta: float, level: float, sharing: Sharing) -> Profile:
     """Profile of a = beta / (alpha + beta) of the additive law."""
     names = problem.form.names
     chart = ExponentChart(
@@ -77,11 +92,11 @@ def profile_exponent(problem: Problem, theta: Array, delta: float, level: float,
     low = np.array([-60.0, -60.0, problem.low[2], 0.01, 0.02])
     high = np.array([60.0, 60.0, problem.high[2], 0.99, 8.0])
     phi = np.array(chart.coordinates(list(coefficients)))
-    return profile(_charted(problem, chart, phi, 3, delta, low, high, clusters), level)
+    return profile(_charted(problem, chart, phi, 3, delta, low, high, sharing), level)
 
 
 def profile_optimum(
-    problem: Problem, theta: Array, delta: float, flops: float, shapes: ShapeRule, level: float, clusters: Groups | None
+    problem: Problem, theta: Array, delta: float, flops: float, shapes: ShapeRule, level: float, sharing: Sharing
 ) -> dict[str, Interval]:
     """Profile intervals of N*, D* and L* of the additive law at a budget."""
     coefficients = problem.coefficients(theta)[None]
@@ -90,10 +105,10 @@ def profile_optimum(
     high = np.array([np.inf, 40.0, *problem.high[2:]])
     chart = OptimumChart(flops, shapes)
     phi = chart.at_optimum(coefficients, params)[0]
-    size = profile(_charted(problem, chart, phi, 0, delta, low, high, clusters), level).interval
+    size = profile(_charted(problem, chart, phi, 0, delta, low, high, sharing), level).interval
     held = OptimumChart(flops, shapes, hold_loss=True)
     phi = held.at_optimum(coefficients, params)[0]
-    question = _charted(problem, held, phi, 1, delta, low, high, clusters)
+    question = _charted(problem, held, phi, 1, delta, low, high, sharing)
 
     def below_loss(log_loss: Array) -> Array:  # E stays below L*
         ceiling = np.tile(high, (len(log_loss), 1))
@@ -116,7 +131,7 @@ def _charted(
     delta: float,
     low: Array,
     high: Array,
-    clusters: Groups | None,
+    sharing: Sharing,
 ) -> Question:
     model = ChartedModel(build_model(problem), chart, problem.shift, problem.positive)
     tasks = Tasks(problem.observed[None], problem.weights[None], np.array([[delta]]), low[None], high[None])
@@ -127,7 +142,8 @@ def _charted(
         index=index,
         low=float(low[index]),
         high=float(high[index]),
-        clusters=clusters,
+        clusters=sharing.clusters,
+        first_look=sharing.first_look,
     )
 
 

@@ -4,7 +4,8 @@ The objective is minimised over all other coordinates.
 
 With z^2 = 2 (F(x) - F) / s^2 and s^2 the noise variance, z is Student's t with n - P degrees of freedom where noise is
 Gaussian and equal, however bent the law is: nothing is linearised. Where noise differs between runs or is shared, z is
-scaled by the ratio of the model's standard error to the sandwich's. An end at which the objective never rises
+scaled by the ratio of the model's standard error to the sandwich's; where the sweep stopped by its own interval, also by
+what `analysis.fitting.stopping` finds. An end at which the objective never rises
 far enough is open.
 
 Shapes: R points of a profile, P coordinates.
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 from analysis.fitting.covariance import Groups, collect_scores, model_covariance, sandwich_covariance
 from analysis.fitting.model import Model
 from analysis.fitting.newton import minimise
+from analysis.fitting.stopping import stopping_factor
 from analysis.fitting.tasks import Tasks
 from analysis.results import Interval
 
@@ -48,6 +50,7 @@ class Question:
         ceiling: Upper limits of the other coordinates given this one's values (R,), shape (R, P); None for those of
             `tasks`.
         clusters: Number of each run's cluster, shape (n,).
+        first_look: Runs after which the sweep may first have stopped by its own interval; None for never.
     """
 
     model: Model
@@ -58,6 +61,13 @@ class Question:
     high: float = np.inf
     ceiling: Callable[[Array], Array] | None = None
     clusters: Groups | None = None
+    first_look: int | None = None
+
+    @property
+    def free(self) -> NDArray[np.intp]:
+        """Coordinates that are not held, the one that is asked about among them."""
+        held = (self.tasks.low[0] == self.tasks.high[0]) & (np.arange(len(self.theta)) != self.index)
+        return np.flatnonzero(~held)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,8 +111,7 @@ def measure_scale(question: Question) -> Scale:
     """Noise and standard errors at the fit."""
     predictions = question.model.predictions(question.theta[None], second_order=False)
     tasks = question.tasks
-    held = (tasks.low[0] == tasks.high[0]) & (np.arange(len(question.theta)) != question.index)
-    free = np.flatnonzero(~held)
+    free = question.free
     where = int(np.flatnonzero(free == question.index)[0])
     residuals = tasks.observed - predictions.value
     scores = collect_scores(predictions.jacobian[:, :, free], residuals, tasks.weights, tasks.delta)
@@ -130,15 +139,26 @@ def profile(question: Question, level: float = 0.9, *, robust: bool = True) -> P
     from scipy.special import stdtrit  # quantile of t; scipy.stats takes half a second to import
 
     scale = measure_scale(question)
-    critical = float(stdtrit(scale.freedom, 0.5 + level / 2)) * (scale.ratio if robust else 1.0)
+    widening = _widening(question, level)
+    critical = float(stdtrit(scale.freedom, 0.5 + level / 2)) * widening * (scale.ratio if robust else 1.0)
     lower, upper = (_half(question, scale, sign * critical) for sign in (-1.0, 1.0))
     centre = np.array([question.theta[question.index]])
-    interval = Interval(lower[2], upper[2], level, "profile t" + (" with sandwich" if robust else ""))
+    method = "profile t" + (" with sandwich" if robust else "") + (", stops replayed" if widening > 1 else "")
+    interval = Interval(lower[2], upper[2], level, method)
     return Profile(
         values=np.concatenate([lower[0][::-1], centre, upper[0]]),
         z=np.concatenate([lower[1][::-1], [0.0], upper[1]]) / (scale.ratio if robust else 1.0),
         interval=interval,
     )
+
+
+def _widening(question: Question, level: float) -> float:
+    """Factor on the interval of a sweep that stopped by one of its own."""
+    if question.first_look is None:
+        return 1.0
+    jacobian = question.model.predictions(question.theta[None], second_order=False).jacobian[0][:, question.free]
+    index = int(np.flatnonzero(question.free == question.index)[0])
+    return stopping_factor(np.sqrt(question.tasks.weights.T) * jacobian, index, question.first_look, level)
 
 
 def _half(question: Question, scale: Scale, wanted: float) -> tuple[Array, Array, float | None]:

@@ -21,6 +21,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.errors import FitError
+from analysis.fitting.covariance import Groups
 from analysis.laws.regression import Regression, regress
 from analysis.results import Dropped
 
@@ -91,7 +92,7 @@ def fit_valley(
         else:
             rows += [{**at, **point} for point in best]
     cells = pd.DataFrame(rows, columns=[*by, *knobs, "runs"])
-    groups = cells.groupby(by, sort=False).ngroup().to_numpy()
+    groups: Groups = np.asarray(cells.groupby(by, sort=False).ngroup(), dtype=np.int64)
     needed = 2 + max(len(reads) for reads in knobs.values())
     if len(found := np.unique(groups)) < needed:
         raise FitError(

@@ -13,14 +13,13 @@ import pandas as pd
 from analysis.combined import compare_approaches
 from analysis.diagnostics import Diagnostic, check_runs, diagnose
 from analysis.envelope import EnvelopeFit, fit_envelope
-from analysis.fitting.shapes import shape_rule
 from analysis.fitting.solve import Engine
 from analysis.formfit import FormFit
 from analysis.heldout import Backtest, backtest
 from analysis.isoflop import IsoflopFit, fit_isoflop
-from analysis.minima import CurveMinimum, common_variance, find_minimum, gather_curves
+from analysis.minima import CurveMinimum
 from analysis.parametric import fit_form
-from analysis.points import average_replicates, with_budgets
+from analysis.provisional import provisional_minima
 from analysis.reading import Source, read_runs
 from analysis.report.headline import AnyFit, Headline, Optima, choose_headline, compute_optima
 from analysis.report.outcome import Failed, attempt, found
@@ -183,14 +182,7 @@ def _minima(isoflop: IsoflopFit | Failed, runs: Runs | Failed) -> tuple[CurveMin
     """The fit's minima; where no law can be fitted, the curves that there are, so that they can be looked at."""
     if not isinstance(isoflop, Failed):
         return isoflop.minima
-    return () if isinstance(runs, Failed) else found(attempt(lambda: _curve_minima(runs))) or ()
-
-
-def _curve_minima(runs: Runs) -> tuple[CurveMinimum, ...]:
-    grouped = with_budgets(runs)
-    curves = gather_curves(average_replicates(grouped).frame, "params", shape_rule(grouped))
-    common = common_variance(curves)
-    return tuple(find_minimum(curve, kind="parabola", common=common, level=LEVEL) for curve in curves)
+    return () if isinstance(runs, Failed) else found(attempt(lambda: provisional_minima(runs, level=LEVEL))) or ()
 
 
 def _own_warnings(summary: Summary) -> Iterator[FitWarning]:

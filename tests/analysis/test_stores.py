@@ -11,7 +11,7 @@ import pytest
 
 from analysis import SourceError, read_runs, store_curves, store_rows
 from analysis.runs import RUNS_SCHEMA
-from analysis.stores import scan_curves, scan_runs
+from analysis.stores import FIRST_LOOK, scan_curves, scan_runs
 
 
 def statuses(root: Path) -> dict[int, str]:
@@ -128,3 +128,18 @@ def test_proposals_keep_what_was_known_before_the_run(store: Any) -> None:
     store.propose(0, width=64, family="gpt")
     row = store_rows(store.root).to_pylist()[0]
     assert (row["width"], row["family"], row["loss"]) == (64, "gpt", None)
+
+
+@pytest.mark.parametrize(("wanted", "first_look"), [(0.3, FIRST_LOOK), (None, None)])
+def test_a_sweep_that_watches_its_interval_is_known(store: Any, wanted: float | None, first_look: int | None) -> None:
+    store.run(0)
+    assert read_runs(store.root).first_look is None
+    for number, target in enumerate((None, wanted)):
+        store.put(f"sweeps/{number:06d}.json", {"format": 1, "sweep": {"stop": {"target_interval": target}}})
+    assert read_runs(store.root).first_look == first_look
+
+
+def test_the_samplers_first_look_is_the_one_assumed() -> None:
+    from orchestrator.proposing.settings import LEAST_RUNS
+
+    assert LEAST_RUNS == FIRST_LOOK
