@@ -25,7 +25,7 @@ sys.path.pop(0)  # this file has the package's name and would be found first
 
 from trainer import AdamW, Data, RunSpec, Schedule, Transformer, count_params, optimizers
 from trainer.memory import keep_freed_memory
-from trainer.model import build, initialize
+from trainer.networks import build, initialize
 from trainer.training import State, _gradient_function
 
 SHAPES = {  # layers, width, heads, context, windows a step

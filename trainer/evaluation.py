@@ -13,7 +13,8 @@ from torch import Tensor
 from trainer.batches import Indices, Tokens
 from trainer.corpus import Split
 from trainer.errors import CorpusError
-from trainer.model import Model, logits, matrices
+from trainer.networks import Network
+from trainer.parameters import matrices
 
 EVALUATION_TOKENS = 4096
 """Tokens per forward pass; chosen: their logits fit a core's cache."""
@@ -39,7 +40,7 @@ class Evaluation:
 
 
 def evaluate(
-    model: Model, parameters: Tensor, text: Tokens, split: Split, *, tokens: int, bytes_per_token: float
+    model: Network, parameters: Tensor, text: Tokens, split: Split, *, tokens: int, bytes_per_token: float
 ) -> Evaluation:
     """Loss over `tokens` tokens (whole windows) of a split, strided over all of its documents.
 
@@ -79,7 +80,7 @@ def windows(split: Split, *, context: int, tokens: int) -> tuple[Indices, Indice
     return begins[documents[chosen]] + within[chosen] * context, documents[chosen]
 
 
-def window_losses(model: Model, parameters: Tensor, text: Tokens, starts: Indices) -> Losses:
+def window_losses(model: Network, parameters: Tensor, text: Tokens, starts: Indices) -> Losses:
     """Summed loss of each window, nats, in float64."""
     context = model.shape.context
     each = max(1, EVALUATION_TOKENS // context)
@@ -89,7 +90,7 @@ def window_losses(model: Model, parameters: Tensor, text: Tokens, starts: Indice
         for first in range(0, len(starts), each):
             tokens = text[starts[first : first + each, None] + np.arange(context + 1)].astype(np.int64)
             tokens_BT = torch.from_numpy(tokens).to(parameters.device)
-            log_probs_nV = torch.log_softmax(logits(model, weights, tokens_BT[:, :-1]), -1)
+            log_probs_nV = torch.log_softmax(model.logits(weights, tokens_BT[:, :-1]), -1)
             chosen_BT = log_probs_nV.gather(1, tokens_BT[:, 1:].reshape(-1, 1)).view(-1, context)
             sums.append(-chosen_BT.double().sum(1))
     losses: Losses = torch.cat(sums).cpu().numpy()

@@ -18,10 +18,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from trainer.model import Model, activate, head_matrix
+from trainer.model import Model, activate
 from trainer.operations import NORM_EPSILON, attention_weights, merge_heads, rotate, split_heads
-
-Matrices = dict[str, Tensor]
+from trainer.parameters import Matrices, head_matrix
 
 
 class _Attention(NamedTuple):
@@ -52,7 +51,7 @@ def loss_and_gradient(
 
     Args:
         model: The model.
-        weights: Its matrices (see `trainer.model.matrices`), without autograd.
+        weights: Its matrices (see `trainer.parameters.matrices`), without autograd.
         gradients: fp32 matrices of the same shapes, overwritten.
         tokens_BT: Inputs.
         targets_BT: The tokens that follow them.

@@ -1,14 +1,10 @@
-"""A decoder-only transformer as functions of one flat parameter vector.
-
-Pre-norm with RMSNorm without gains, rotary positions, no biases. All matrices are views of one vector, so that an
-optimiser step is a handful of operations whatever the depth.
+"""A decoder-only transformer as functions of its matrices: pre-norm with RMSNorm without gains, rotary positions, no biases.
 
 Legend: B batch, T context, n = B x T tokens, D width, F feed-forward width, V vocabulary, K head size, N heads.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -16,32 +12,15 @@ from torch import Tensor
 from torch.nn import functional
 
 from trainer.operations import causal_attention, causal_mask, merge_heads, rms_norm, rotary_table, rotate
-from trainer.parametrization import Group, attention_scale, init_std, learning_rate, logit_scale
-from trainer.spec import Activation, Optimizer, Parametrization, RunSpec, Transformer
+from trainer.parameters import Matrices, Part, head_matrix
+from trainer.parametrization import attention_scale, logit_scale
+from trainer.spec import Activation, RunSpec, Transformer
 
 ROTARY_BASE_OVER_CONTEXT = 2.0
 """Base of the rotary angles over the context, so that the slowest pair turns by half a radian across a window; chosen.
 
 At 64 tokens a base of 30 or 100 scores .02 nats better than the usual 10,000, most of whose pairs never turn there.
 """
-
-
-@dataclass(frozen=True, kw_only=True)
-class Part:
-    """One matrix of the model.
-
-    Attributes:
-        name: Its name.
-        group: Group whose initialisation and rate it follows.
-        shape: Rows (inputs) and columns (outputs).
-        joined: Columns of each of the matrices that lie side by side in it, such as queries, keys and values, for an
-            optimiser that treats every matrix by itself; empty where it is one.
-    """
-
-    name: str
-    group: Group
-    shape: tuple[int, int]
-    joined: tuple[int, ...] = ()
 
 
 def layout(shape: Transformer) -> tuple[Part, ...]:
@@ -59,26 +38,6 @@ def layout(shape: Transformer) -> tuple[Part, ...]:
     if not shape.tied_head:
         parts.append(Part(name="head", group="head", shape=(D, V)))
     return tuple(parts)
-
-
-def initialize(shape: Transformer, parametrization: Parametrization, seed: int) -> Tensor:
-    """Parameters at step 0 as one vector, drawn on the CPU so that every device starts alike."""
-    generator = torch.Generator().manual_seed(seed)
-    parts = []
-    for part in layout(shape):
-        std = init_std(part.group, part.shape[0], parametrization)
-        parts.append(torch.randn(math.prod(part.shape), generator=generator) * std)
-    return torch.cat(parts)
-
-
-def rates(shape: Transformer, parametrization: Parametrization, optimizer: Optimizer) -> Tensor:
-    """Peak learning rate of every parameter, as one vector."""
-    return torch.cat(
-        [
-            torch.full((math.prod(part.shape),), learning_rate(part.group, shape, parametrization, optimizer))
-            for part in layout(shape)
-        ]
-    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,22 +82,7 @@ def build(spec: RunSpec, device: str = "cpu") -> Model:
     )
 
 
-def matrices(model: Model, flat: Tensor) -> dict[str, Tensor]:
-    """Views of `flat` by name, or of its copy in the dtype of matrix products.
-
-    The embedding stays in fp32: its gradient sums over tokens.
-    """
-    compute = flat.to(model.dtype)
-    found, start = {}, 0
-    for part in model.parts:
-        stop = start + math.prod(part.shape)
-        source = flat if part.group == "embedding" else compute
-        found[part.name] = source[start:stop].view(part.shape)
-        start = stop
-    return found
-
-
-def hidden(model: Model, weights: dict[str, Tensor], tokens_BT: Tensor) -> Tensor:
+def hidden(model: Model, weights: Matrices, tokens_BT: Tensor) -> Tensor:
     """Final normed state of every token, shape (n, D), in the dtype of matrix products."""
     x_nD = functional.embedding(tokens_BT.reshape(-1), weights["embedding"])
     for layer in range(model.shape.layers):
@@ -151,21 +95,16 @@ def hidden(model: Model, weights: dict[str, Tensor], tokens_BT: Tensor) -> Tenso
     return _normed(model, x_nD)
 
 
-def logits(model: Model, weights: dict[str, Tensor], tokens_BT: Tensor) -> Tensor:
+def logits(model: Model, weights: Matrices, tokens_BT: Tensor) -> Tensor:
     """Logits of the next token, fp32, shape (n, V)."""
     return (hidden(model, weights, tokens_BT) @ head_matrix(model, weights)).float()
 
 
-def loss_sum(model: Model, weights: dict[str, Tensor], tokens_BT: Tensor, targets_BT: Tensor) -> Tensor:
-    """Summed loss of a batch, nats."""
-    return functional.cross_entropy(logits(model, weights, tokens_BT), targets_BT.reshape(-1), reduction="sum")
-
-
-def head_matrix(model: Model, weights: dict[str, Tensor]) -> Tensor:
-    """The head, shape (D, V)."""
-    if not model.shape.tied_head:
-        return weights["head"]
-    return (weights["embedding"] * model.logit_scale).to(model.dtype).t()
+def losses(model: Model, weights: Matrices, tokens_BT: Tensor, targets_BT: Tensor) -> tuple[Tensor, Tensor]:
+    """Summed loss of a batch, nats, and what training minimises, which is the same."""
+    logits_nV = logits(model, weights, tokens_BT)
+    loss = functional.cross_entropy(logits_nV, targets_BT.reshape(-1), reduction="sum")
+    return loss, loss
 
 
 def activate(activation: Activation, up_nF: Tensor) -> Tensor:

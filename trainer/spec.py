@@ -61,6 +61,10 @@ class Transformer:
             )
 
 
+Shape = Transformer
+"""Shape of a model of any family."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Data:
     """Which tokens a run trains and is evaluated on.
@@ -231,7 +235,7 @@ class RunSpec:
         trainer: `module:function` of the user's own that trains the run; None for this package's.
     """
 
-    model: Transformer
+    model: Shape
     data: Data
     steps: int
     batch_contexts: int

@@ -23,10 +23,10 @@ from trainer.corpus import Corpus, load
 from trainer.errors import DeviceError, DeviceOutOfMemory, SpecError
 from trainer.evaluation import evaluate, windows
 from trainer.execution import Execution, Interrupted, Progress
-from trainer.gradient import loss_and_gradient
 from trainer.identity import run_id
 from trainer.memory import keep_freed_memory
-from trainer.model import Model, build, initialize, loss_sum, matrices
+from trainer.networks import Network, build, initialize
+from trainer.parameters import matrices
 from trainer.record import CurvePoint, Numerics, RunRecord
 from trainer.schedule import learning_rate_factor
 from trainer.spec import RECIPE_VERSION, RunSpec
@@ -137,7 +137,7 @@ def _train(spec: RunSpec, execution: Execution) -> RunRecord:
 
 
 def _evaluated(
-    record: RunRecord, spec: RunSpec, corpus: Corpus, model: Model, state: State, started: float
+    record: RunRecord, spec: RunSpec, corpus: Corpus, model: Network, state: State, started: float
 ) -> RunRecord:
     began = time.monotonic()
     result = evaluate(
@@ -195,7 +195,7 @@ def _start(spec: RunSpec, device: str) -> State:
 
 
 def _run_steps(
-    spec: RunSpec, execution: Execution, corpus: Corpus, model: Model, state: State, numerics: Numerics
+    spec: RunSpec, execution: Execution, corpus: Corpus, model: Network, state: State, numerics: Numerics
 ) -> str | None:
     """Take all steps that remain; gives the reason where the run diverged."""
     gradient = torch.empty_like(state.parameters)
@@ -249,9 +249,9 @@ def _batches(spec: RunSpec, corpus: Corpus, device: str, step: int) -> Iterator[
         step += count
 
 
-def _gradient_function(spec: RunSpec, model: Model, state: State, gradient: Tensor, micro_batch: int) -> Gradient:
+def _gradient_function(spec: RunSpec, model: Network, state: State, gradient: Tensor, micro_batch: int) -> Gradient:
     """What a step calls on its batch: puts the gradient of the summed loss into `gradient` and gives that loss."""
-    one_pass = _by_autograd if state.parameters.is_cuda else _by_hand
+    one_pass = _by_autograd if state.parameters.is_cuda or model.by_hand is None else _by_hand
     if micro_batch >= spec.batch_contexts:
         return one_pass(model, state.parameters, gradient)
     part = torch.empty_like(gradient)
@@ -268,25 +268,27 @@ def _gradient_function(spec: RunSpec, model: Model, state: State, gradient: Tens
     return in_parts
 
 
-def _by_hand(model: Model, parameters: Tensor, gradient: Tensor) -> Gradient:
-    into = matrices(replace(model, dtype=torch.float32), gradient)
+def _by_hand(model: Network, parameters: Tensor, gradient: Tensor) -> Gradient:
+    loss_and_gradient = model.by_hand
+    assert loss_and_gradient is not None
+    into = matrices(model._replace(dtype=torch.float32), gradient)
     lasting = matrices(model, parameters) if model.dtype == torch.float32 else None
 
     def run(tokens_BT: Tensor) -> Tensor:
         weights = lasting or matrices(model, parameters)
-        return loss_and_gradient(model, weights, into, tokens_BT[:, :-1], tokens_BT[:, 1:])
+        return loss_and_gradient(weights, into, tokens_BT[:, :-1], tokens_BT[:, 1:])
 
     return run
 
 
-def _by_autograd(model: Model, parameters: Tensor, gradient: Tensor) -> Gradient:
-    """On a GPU, where Python runs ahead of the device and autograd's bookkeeping costs nothing."""
+def _by_autograd(model: Network, parameters: Tensor, gradient: Tensor) -> Gradient:
+    """On a GPU, where Python runs ahead of the device and autograd's bookkeeping costs nothing, and without a `by_hand`."""
 
     def run(tokens_BT: Tensor) -> Tensor:
         with torch.enable_grad():
             leaf = parameters.detach().requires_grad_()
-            loss = loss_sum(model, matrices(model, leaf), tokens_BT[:, :-1], tokens_BT[:, 1:])
-        gradient.copy_(torch.autograd.grad(loss, leaf)[0])
+            loss, objective = model.losses(matrices(model, leaf), tokens_BT[:, :-1], tokens_BT[:, 1:])
+        gradient.copy_(torch.autograd.grad(objective, leaf)[0])
         return loss.detach()
 
     return run

@@ -10,7 +10,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from trainer import RunSpec, Transformer, count_params, flops_per_token
-from trainer.model import build, initialize, layout, loss_sum, matrices
+from trainer.networks import build, initialize, layout
+from trainer.parameters import matrices
 
 Reshape = Callable[..., RunSpec]
 
@@ -39,7 +40,7 @@ def test_flops_are_what_torch_counts(spec: RunSpec, with_shape: Reshape, changes
     leaf = initialize(spec.model, spec.parametrization, seed=0).requires_grad_()
     tokens_BT = torch.randint(spec.model.vocab, (3, spec.model.context + 1), generator=torch.Generator().manual_seed(0))
     with FlopCounterMode(display=False) as counter:
-        loss_sum(model, matrices(model, leaf), tokens_BT[:, :-1], tokens_BT[:, 1:]).backward()
+        model.losses(matrices(model, leaf), tokens_BT[:, :-1], tokens_BT[:, 1:])[1].backward()
     counted = counter.get_flop_counts()["Global"]
     assert {str(op) for op in counted} == {"aten.mm", "aten.bmm", "aten.baddbmm"}  # no kernel whose products count 0
     assert all(flops > 0 for flops in counted.values())

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from trainer import RunSpec
-from trainer.gradient import loss_and_gradient
-from trainer.model import build, initialize, loss_sum, matrices
+from trainer import model as transformer
+from trainer.networks import build, initialize
+from trainer.parameters import matrices
 
 Reshape = Callable[..., RunSpec]
 
@@ -26,12 +27,13 @@ def both(spec: RunSpec) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     tokens_BT = torch.randint(spec.model.vocab, (3, spec.model.context + 1), generator=generator)
     inputs_BT, targets_BT = tokens_BT[:, :-1], tokens_BT[:, 1:]
     leaf = flat.clone().requires_grad_()
-    loss = loss_sum(model, matrices(model, leaf), inputs_BT, targets_BT)
+    loss, objective = model.losses(matrices(model, leaf), inputs_BT, targets_BT)
     gradient = torch.full_like(flat, torch.nan)
-    into = matrices(replace(model, dtype=torch.float32), gradient)
+    into = matrices(model._replace(dtype=torch.float32), gradient)
+    assert model.by_hand is not None
     with torch.inference_mode():
-        by_hand = loss_and_gradient(model, matrices(model, flat), into, inputs_BT, targets_BT)
-    return loss.detach(), torch.autograd.grad(loss, leaf)[0], by_hand, gradient
+        by_hand = model.by_hand(matrices(model, flat), into, inputs_BT, targets_BT)
+    return loss.detach(), torch.autograd.grad(objective, leaf)[0], by_hand, gradient
 
 
 @pytest.mark.parametrize(
@@ -61,7 +63,7 @@ def test_equals_autograd(
 
 def test_directional_derivative(spec: RunSpec) -> None:
     """In float64 along a random direction: nothing in common with either gradient."""
-    model = replace(build(spec), dtype=torch.float64)
+    model = replace(transformer.build(spec), dtype=torch.float64)
     model = replace(model, mask=model.mask.double(), rotary=model.rotary.to(torch.complex128))
     generator = torch.Generator().manual_seed(1)
     flat = initialize(spec.model, spec.parametrization, seed=0)
@@ -70,7 +72,7 @@ def test_directional_derivative(spec: RunSpec) -> None:
     tokens_BT = torch.randint(spec.model.vocab, (2, spec.model.context + 1), generator=generator)
 
     def loss(at: Tensor) -> Tensor:
-        return loss_sum(model, matrices(model, at), tokens_BT[:, :-1], tokens_BT[:, 1:])
+        return transformer.losses(model, matrices(model, at), tokens_BT[:, :-1], tokens_BT[:, 1:])[0]
 
     leaf = flat.clone().requires_grad_()
     slope = float(torch.autograd.grad(loss(leaf), leaf)[0] @ direction)

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from trainer import Parametrization, RunSpec, SpecError, Transformer
-from trainer.model import build, initialize, logits, loss_sum, matrices, rates
+from trainer.networks import build, initialize, rates
 from trainer.operations import rotary_table
+from trainer.parameters import matrices
 
 Reshape = Callable[..., RunSpec]
 
@@ -27,7 +28,7 @@ def test_the_future_does_not_change_the_past(spec: RunSpec, with_shape: Reshape,
     tokens_BT = torch.randint(256, (2, 32), generator=generator)
     changed_BT = tokens_BT.clone()
     changed_BT[:, 20:] = torch.randint(256, (2, 12), generator=generator)
-    before, after = (logits(model, matrices(model, flat), t).view(2, 32, -1) for t in (tokens_BT, changed_BT))
+    before, after = (model.logits(matrices(model, flat), t).view(2, 32, -1) for t in (tokens_BT, changed_BT))
     assert torch.equal(before[:, :20], after[:, :20])
     assert not torch.allclose(before[:, 20:], after[:, 20:])
 
@@ -36,7 +37,7 @@ def test_starts_at_the_uniform_loss(spec: RunSpec) -> None:
     model = build(spec)
     weights = matrices(model, initialize(spec.model, spec.parametrization, seed=3))
     tokens_BT = torch.randint(256, (2, 33), generator=torch.Generator().manual_seed(0))
-    loss = loss_sum(model, weights, tokens_BT[:, :-1], tokens_BT[:, 1:]) / 64
+    loss = model.losses(weights, tokens_BT[:, :-1], tokens_BT[:, 1:])[0] / 64
     assert float(loss) == pytest.approx(math.log(256), abs=1e-5)
 
 

@@ -15,10 +15,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from trainer.model import Part, layout
-from trainer.model import rates as peak_rates
+from trainer.networks import layout
+from trainer.networks import rates as peak_rates
 from trainer.optimizers import adamw
 from trainer.optimizers.rules import Update, decay
+from trainer.parameters import Part
 from trainer.parametrization import learning_rate, update_of
 from trainer.spec import Muon, MuonScale, RunSpec
 
