@@ -137,6 +137,14 @@ class Manifest:
         return self.sources[0].tuning
 
     @property
+    def bytes_per_token(self) -> float | None:
+        """Bytes of text for each held-out token over all sources, None where they are not known."""
+        parts = [source.heldout for source in self.sources]
+        if any(part.text_bytes is None for part in parts) or not sum(part.tokens for part in parts):
+            return None
+        return sum(part.text_bytes or 0 for part in parts) / sum(part.tokens for part in parts)
+
+    @property
     def train_tokens(self) -> int:
         """Training tokens of all sources."""
         return sum(source.train.tokens for source in self.sources)
@@ -204,8 +212,8 @@ def _format1(manifest: Manifest) -> dict[str, Any]:
 
 
 def _from_format1(values: Mapping[str, Any]) -> Manifest:
-    parts = {
-        name: Split(
+    train, heldout, tuning = (
+        Split(
             tokens=values[name]["bytes"],
             documents=tuple(values[name]["documents"]),
             names=tuple(values[name]["names"]),
@@ -213,9 +221,9 @@ def _from_format1(values: Mapping[str, Any]) -> Manifest:
             shards=(Shard(file=f"{name}.bin", tokens=values[name]["bytes"]),),
         )
         for name in SPLITS
-    }
+    )
     about = {name: values[name] for name in ("hash", "source", "licence", "python", "withdrawn_bytes", "vocab")}
-    return Manifest(sources=(SourceManifest(name="", **parts),), **about)
+    return Manifest(sources=(SourceManifest(name="", train=train, heldout=heldout, tuning=tuning),), **about)
 
 
 def _format2(manifest: Manifest) -> dict[str, Any]:
@@ -233,7 +241,9 @@ def _source(values: Mapping[str, Any]) -> SourceManifest:
     return SourceManifest(
         name=values["name"],
         chain=None if chain is None else tuple((name, value) for name, value in chain),
-        **{name: _split(values[name]) for name in SPLITS},
+        train=_split(values["train"]),
+        heldout=_split(values["heldout"]),
+        tuning=_split(values["tuning"]),
     )
 
 

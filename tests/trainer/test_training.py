@@ -131,7 +131,8 @@ def test_sees_only_the_training_split(spec: RunSpec, corpus: Path, monkeypatch: 
     spec = replace(spec, data=replace(spec.data, split="tuning"))
     untouched = train(spec, Execution(corpus=corpus))
     opened = load(corpus)
-    garbled = replace(opened, heldout=np.zeros_like(opened.heldout))  # type: ignore[arg-type]
+    source = replace(opened.sources[0], heldout=np.zeros_like(opened.heldout))
+    garbled = replace(opened, sources=(source,))
     monkeypatch.setattr("trainer.training.load", lambda folder, expect: garbled)
     assert result(train(spec, Execution(corpus=corpus))) == result(untouched)
 
