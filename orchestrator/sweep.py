@@ -10,32 +10,22 @@ import hashlib
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from orchestrator.optimizing import Optimizer
+from orchestrator.sections import Section, Whole
 from trainer.counting import FlopsRule, ParamConvention
 from trainer.spec import Activation, Precision, ScheduleKind
 
 
-def _whole(value: Any) -> Any:
-    """Accept 1e6 where a whole number is meant; YAML has no other short way to write it."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-Whole = Annotated[int, BeforeValidator(_whole)]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ListedShape(_Section):
+class ListedShape(Section):
     """One shape by hand; what is left out follows the `model` section's rule."""
 
     width: Whole = Field(ge=2, description="Residual width.")
     layers: Whole | None = Field(None, ge=1, description="Blocks; by default the model's rule.")
 
 
-class SizeRange(_Section):
+class SizeRange(Section):
     """Sizes spread evenly in log N between two ends, the same on every curve."""
 
     min: float = Field(gt=0, description="Smallest N, under `counting.params`.")
@@ -49,7 +39,7 @@ class SizeRange(_Section):
         return self
 
 
-class SizesAround(_Section):
+class SizesAround(Section):
     """Sizes spread evenly in log N around an expected optimum that follows the budget: params x (C / at)^exponent."""
 
     params: float = Field(gt=0, description="Expected optimum N at the budget `at`.")
@@ -59,7 +49,7 @@ class SizesAround(_Section):
     count: Whole = Field(7, ge=1, description="Sizes on each curve.")
 
 
-class Sizes(_Section):
+class Sizes(Section):
     """Which models each curve trains: exactly one of the three."""
 
     shapes: list[ListedShape] | None = Field(None, description="Shapes by hand.")
@@ -81,7 +71,7 @@ class Sizes(_Section):
 Seeds = Annotated[Whole, Field(ge=1, le=1000)] | list[Annotated[Whole, Field(ge=0)]]
 
 
-class Budget(_Section):
+class Budget(Section):
     """One IsoFLOP curve."""
 
     flops: float = Field(gt=0, description="Training compute C of every run on the curve.")
@@ -93,7 +83,7 @@ def _budget(value: Any) -> Any:
     return {"flops": value} if isinstance(value, (int, float, str)) else value
 
 
-class Model(_Section):
+class Model(Section):
     """The family of models, and the rule from N to a shape."""
 
     family: Literal["transformer"] = Field("transformer", description="Model family.")
@@ -107,7 +97,7 @@ class Model(_Section):
     context: Whole = Field(64, ge=2, description="Tokens per window.")
 
 
-class Data(_Section):
+class Data(Section):
     """The text. It is snapshot once into the store; every run reads the snapshot and checks its hash."""
 
     source: Literal["stdlib", "text"] = Field(
@@ -131,7 +121,7 @@ class Data(_Section):
         return self
 
 
-class BatchRule(_Section):
+class BatchRule(Section):
     """Tokens per step as coefficient x D^exponent, in whole windows."""
 
     coefficient: float = Field(gt=0, description="Tokens per step at D = 1.")
@@ -140,33 +130,7 @@ class BatchRule(_Section):
     )
 
 
-class RateRule(_Section):
-    """Peak learning rate as peak x (batch tokens / at_batch_tokens)^exponent."""
-
-    peak: float = Field(gt=0, description="Peak rate of hidden matrices at base width and batch `at_batch_tokens`.")
-    at_batch_tokens: float = Field(512, gt=0, description="Batch at which `peak` holds.")
-    exponent: float = Field(0.5, description="Exponent of the batch; .5 is the square-root rule of Adam.")
-
-
-class Optimizer(_Section):
-    """AdamW, and how its settings follow batch and width."""
-
-    name: Literal["adamw"] = Field("adamw", description="Update rule.")
-    learning_rate: RateRule | float = Field(description="Peak rate: a number, or a rule of the batch.")
-    embedding_multiplier: float = Field(1.0, gt=0, description="Embedding's rate over the peak.")
-    head_multiplier: float = Field(1.0, gt=0, description="Head's rate over the peak.")
-    beta1: float = Field(0.9, ge=0, lt=1, description="Decay of the first moment.")
-    beta2_half_life_tokens: float = Field(
-        gt=0, description="Half-life of the second moment in tokens; beta2 follows from the batch."
-    )
-    epsilon: float = Field(1e-9, gt=0, description="Added to the root of the second moment.")
-    weight_decay: float = Field(0.0, ge=0, description="Decoupled weight decay, over the current rate.")
-    clip_norm: float | None = Field(1.0, description="Largest global gradient norm; null switches clipping off.")
-    parametrization: Literal["mup", "standard"] = Field("mup", description="How initialisation and rates follow width.")
-    base_width: Whole = Field(32, ge=1, description="Width at which the rates hold.")
-
-
-class Schedule(_Section):
+class Schedule(Section):
     """Learning rate over a run; it always ends at exactly the last step."""
 
     kind: ScheduleKind = Field("linear", description="`linear` or `cosine` to the end, or `wsd`: stable, then decay.")
@@ -175,14 +139,14 @@ class Schedule(_Section):
     final_fraction: float = Field(0.0, ge=0, lt=1, description="Rate at the end, over the peak.")
 
 
-class Counting(_Section):
+class Counting(Section):
     """Conventions; they are written into every row and never mixed."""
 
     params: ParamConvention = Field("blocks+head", description="What N counts.")
     flops: FlopsRule = Field("exact", description="How C counts: exact (full attention), exact-causal (half), or 6nd.")
 
 
-class Resources(_Section):
+class Resources(Section):
     """What Ray reserves for one run."""
 
     cpus: float = Field(1, gt=0, description="CPU cores, which are also the run's threads.")
@@ -199,7 +163,7 @@ class Resources(_Section):
         return self
 
 
-class Cost(_Section):
+class Cost(Section):
     """What a worker costs, by your own figures: for estimates of money and energy, and for `stop.max_cost`."""
 
     per_gpu_hour: float | None = Field(None, ge=0, description="Price of one GPU for an hour.")
@@ -209,7 +173,7 @@ class Cost(_Section):
     watts_per_cpu: float | None = Field(None, ge=0, description="Power of one busy CPU core.")
 
 
-class Stop(_Section):
+class Stop(Section):
     """When to start no more runs; what is in flight is finished.
 
     FLOPs, GPU hours and money are reserved before a run starts, and what it did not use is free again when it ends:
@@ -228,7 +192,7 @@ class Stop(_Section):
     )
 
 
-class Sampling(_Section):
+class Sampling(Section):
     """What a sampler other than `grid` is for, and what it may spend; what is left out is as the planned grid."""
 
     target: Literal["params", "exponent", "loss"] = Field(
@@ -252,7 +216,7 @@ class Sampling(_Section):
 SAMPLERS = ("grid", "isoflop", "qmc", "random", "tpe", "gp")
 
 
-class Sweep(_Section):
+class Sweep(Section):
     """One sweep: IsoFLOP curves over a family of models."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$", description="Names the default store, runs/<name>.")

@@ -133,7 +133,7 @@ def _explain(detail: ErrorDetails, path: str, lines: Mapping[Location, int], val
     where = f"{path}:{line}" if line else path
     key = ".".join(str(part) for part in location)
     if detail["type"] == "extra_forbidden":
-        known = _known_keys(location[:-1])
+        known = _known_keys(location[:-1], detail["loc"])
         close = difflib.get_close_matches(str(location[-1]), known, n=1)
         advice = f'Did you mean "{close[0]}"?' if close else f"Known here: {', '.join(known)}."
         return f"{where} {key}: unknown key. {advice}"
@@ -163,8 +163,8 @@ def _in_file(location: Location, values: Any) -> Location:
     return tuple(kept)
 
 
-def _known_keys(location: Location) -> list[str]:
-    """Keys of the section at `location`."""
+def _known_keys(location: Location, branches: Location) -> list[str]:
+    """Keys of the section at `location`; of several kinds, of the one that `branches`, pydantic's location, names."""
     section: type[BaseModel] = Sweep
     for part in location:
         if isinstance(part, int):
@@ -173,8 +173,14 @@ def _known_keys(location: Location) -> list[str]:
         inner = _sections_in(field.annotation) if field else []
         if not inner:
             break
-        section = inner[0]
+        section = next((one for one in inner if _kind(one) in branches), inner[0])
     return sorted(section.model_fields)
+
+
+def _kind(section: type[BaseModel]) -> object:
+    """The name by which a section is told from others in its place; None where it has no others."""
+    field = section.model_fields.get("name")
+    return field.default if field else None
 
 
 def _sections_in(annotation: Any) -> list[type[BaseModel]]:

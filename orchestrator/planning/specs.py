@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from orchestrator.planning.points import Corpus
-from orchestrator.sweep import BatchRule, RateRule, Sweep
-from trainer import AdamW, Data, Parametrization, RunSpec, Schedule, Transformer, recipe
+from orchestrator.sweep import BatchRule, Sweep
+from trainer import Data, Parametrization, RunSpec, Schedule, Transformer, recipe
 
 
 def batch_contexts_for(sweep: Sweep, tokens: float) -> int:
@@ -18,7 +18,7 @@ def batch_contexts_for(sweep: Sweep, tokens: float) -> int:
 def make_spec(sweep: Sweep, corpus: Corpus, shape: Transformer, steps: int, batch_contexts: int, seed: int) -> RunSpec:
     """The run of a shape for so many steps, its rates and schedule by the sweep's rules."""
     batch_tokens = batch_contexts * shape.context
-    settings, wanted = sweep.optimizer, sweep.schedule
+    wanted = sweep.schedule
     warmup = recipe.warmup_steps(steps, share=wanted.warmup_share)
     decay = max(1, round(wanted.decay_share * steps)) if wanted.kind == "wsd" else steps - warmup
     return RunSpec(
@@ -26,32 +26,15 @@ def make_spec(sweep: Sweep, corpus: Corpus, shape: Transformer, steps: int, batc
         data=Data(corpus=corpus.hash, heldout_tokens=sweep.data.heldout_tokens),
         steps=steps,
         batch_contexts=batch_contexts,
-        optimizer=AdamW(
-            learning_rate=_rate(settings.learning_rate, batch_tokens),
-            embedding_multiplier=settings.embedding_multiplier,
-            head_multiplier=settings.head_multiplier,
-            beta1=settings.beta1,
-            beta2=recipe.beta2(batch_tokens, half_life_tokens=settings.beta2_half_life_tokens),
-            epsilon=settings.epsilon,
-            weight_decay=settings.weight_decay,
-            clip_norm=settings.clip_norm,
-        ),
+        optimizer=sweep.optimizer.settings(batch_tokens),
         schedule=Schedule(
             kind=wanted.kind,
             warmup_steps=warmup,
             decay_steps=min(decay, steps - warmup),
             final_fraction=wanted.final_fraction,
         ),
-        parametrization=Parametrization(kind=settings.parametrization, base_width=settings.base_width),
+        parametrization=Parametrization(kind=sweep.optimizer.parametrization, base_width=sweep.optimizer.base_width),
         precision=sweep.precision,
         seed=seed,
         trainer=sweep.trainer,
     )
-
-
-def _rate(rule: RateRule | float, batch_tokens: int) -> float:
-    if isinstance(rule, RateRule):
-        return recipe.learning_rate(
-            batch_tokens, peak=rule.peak, at_batch_tokens=rule.at_batch_tokens, exponent=rule.exponent
-        )
-    return rule
