@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,37 +14,21 @@ from analysis.errors import LawError
 from analysis.fitting.bootstrap import percentile_interval
 from analysis.fitting.shapes import SIX_N
 from analysis.formfit import FormFit, interval_json
+from analysis.laws.budgets import DEFAULT_MFU, resolve_budget
 from analysis.laws.law import Law
-from analysis.laws.models import KNOWN_MODELS, PEAK_FLOPS_PER_SECOND, KnownModel
+from analysis.laws.models import KNOWN_MODELS, KnownModel
 from analysis.laws.published import law as published_law
 from analysis.laws.repetition import limit_data
+from analysis.laws.sizes import SizeCost, size_costs
 from analysis.laws.surface import Surface
 from analysis.results import FitWarning, Interval
 
 Array = NDArray[np.float64]
 
 BAND_NATS = 0.01
-SIZE_FACTORS = (0.25, 0.3, 0.5, 0.75, 1.5, 2.0, 4.0)
-DEFAULT_MFU = 0.4
-"""Model FLOPs utilisation (chosen: what well-tuned dense training reaches on current accelerators)."""
-
+"""Nats above the least loss within which a size is nearly as good (chosen)."""
 DRAWS = 200
 """Bootstrap draws that carry a fit's uncertainty into an allocation (chosen)."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SizeCost:
-    """What a size other than the optimum costs.
-
-    Attributes:
-        factor: Size over the optimal size.
-        extra_loss: Nats lost at the same budget.
-        extra_compute: Share of more training compute to reach the optimum's loss; None where no amount of data does.
-    """
-
-    factor: float
-    extra_loss: float
-    extra_compute: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,8 +64,9 @@ class Allocation:
         loss: Predicted loss; None from a rule without a loss.
         flops: Training FLOPs.
         intervals: For `params`, `tokens`, `loss`, `flops`; None where the law carries no uncertainty.
-        band: Sizes whose loss at the same FLOPs is within .01 nats of the best.
-        size_costs: What other sizes cost.
+        band: Sizes whose loss at the same FLOPs is within .01 nats of the best; with inference, at the same FLOPs of
+            training and inference together.
+        size_costs: What other sizes cost, of the same FLOPs.
         inference: The inference part, where asked.
         unique_tokens: Distinct tokens, where limited.
         shape_rule: FLOPs per token that were assumed.
@@ -113,6 +99,11 @@ class Allocation:
         """D over distinct tokens, where these are limited."""
         return None if self.unique_tokens is None else self.tokens / self.unique_tokens
 
+    @property
+    def band_at(self) -> str:
+        """What the sizes of the band, and the costs of other sizes, have in common."""
+        return "equal training FLOPs" if self.inference is None else "equal FLOPs of training and inference"
+
     def to_json(self) -> dict[str, Any]:
         """Plain values for one JSON document."""
         return {
@@ -124,7 +115,9 @@ class Allocation:
             "flops": self.flops,
             "tokens_per_param": self.tokens_per_param,
             "intervals": {name: interval_json(i) if i else None for name, i in self.intervals.items()},
-            "band": None if self.band is None else {"nats": BAND_NATS, "low": self.band[0], "high": self.band[1]},
+            "band": None
+            if self.band is None
+            else {"nats": BAND_NATS, "low": self.band[0], "high": self.band[1], "at": self.band_at},
             "size_costs": [vars(cost) for cost in self.size_costs],
             "inference": None if self.inference is None else dict(vars(self.inference)),
             "unique_tokens": self.unique_tokens,
@@ -181,29 +174,6 @@ def allocate(
     return _by_surface(chosen, surface, budget, match_size, inference_tokens, unique_tokens, level)
 
 
-def resolve_budget(
-    flops: float | None, match_size: float | None, gpu: str | None, gpus: int, days: float | None, mfu: float
-) -> float | None:
-    """Training FLOPs from exactly one of its descriptions; None for `match_size`."""
-    given = [name for name, value in (("flops", flops), ("match_size", match_size), ("gpu", gpu)) if value is not None]
-    if len(given) != 1:
-        raise LawError(
-            f"the budget is given by {given or 'nothing'}: expected one of flops, match_size, or gpu with days."
-        )
-    for name, value in (("flops", flops), ("match_size", match_size), ("gpus", gpus), ("days", days)):
-        if value is not None and not (np.isfinite(value) and value > 0):
-            raise LawError(f"{name} {value!r}: expected a positive number.")
-    if gpu is None:
-        return flops
-    if gpu not in PEAK_FLOPS_PER_SECOND:
-        raise LawError(f"gpu {gpu!r} is unknown: expected one of {', '.join(PEAK_FLOPS_PER_SECOND)}. Or pass flops.")
-    if days is None:
-        raise LawError(f"gpu {gpu} without days: expected how long it runs. Pass days=30.")
-    if not 0 < mfu <= 1:
-        raise LawError(f"mfu {mfu!r}: expected a share of peak between 0 and 1, such as .4.")
-    return PEAK_FLOPS_PER_SECOND[gpu] * gpus * days * 86400 * mfu
-
-
 def surface_of(law: Law | FormFit) -> Surface:
     """The loss surface of a law, or of a fit with bootstrap draws after its estimate."""
     if isinstance(law, Law):
@@ -254,12 +224,13 @@ def _by_surface(
     inference = None
     if inference_tokens is not None:
         goal, baseline = "inference-aware", (params, tokens)
-        params, tokens = surface.cheapest(loss, inference_tokens)
-        inference = _inference(surface, params, tokens, baseline, inference_tokens)
+        surface = dataclasses.replace(surface, served=inference_tokens)
+        params, tokens = surface.cheapest(loss)
+        inference = _inference(surface, params, tokens, baseline)
         flops = surface.shapes.flops_per_token(params) * tokens
     samples = {"params": params, "tokens": tokens, "loss": loss, "flops": flops}
-    best = surface.optimal_params(flops)
-    low, high = surface.band(flops, best, BAND_NATS)
+    budgets = surface.flops_at(params, tokens)
+    low, high = surface.band(budgets, params, BAND_NATS)
     return Allocation(
         goal=goal,
         law=law.name if isinstance(law, Law) else f"fit of {law.form.name} to {len(law.runs)} runs",
@@ -269,7 +240,7 @@ def _by_surface(
         flops=float(flops[0]),
         intervals={name: _interval(sample, level) for name, sample in samples.items()},
         band=(float(low[0]), float(high[0])),
-        size_costs=size_costs(surface, float(flops[0])),
+        size_costs=size_costs(surface, float(budgets[0]), float(params[0])),
         inference=inference,
         unique_tokens=unique_tokens,
         shape_rule=surface.shapes.description,
@@ -285,39 +256,15 @@ def _interval(sample: Array, level: float) -> Interval | None:
     return percentile_interval(sample[1:], level)
 
 
-def _inference(
-    surface: Surface, params: Array, tokens: Array, baseline: tuple[Array, Array], inference_tokens: float
-) -> Inference:
-    def total(n: float, d: float) -> float:
-        per_token = float(surface.shapes.flops_per_token(np.array(n)))
-        return per_token * d + per_token / 3 * inference_tokens
-
-    before = total(float(baseline[0][0]), float(baseline[1][0]))
-    after = total(float(params[0]), float(tokens[0]))
+def _inference(surface: Surface, params: Array, tokens: Array, baseline: tuple[Array, Array]) -> Inference:
+    before, after = (float(surface.flops_at(n, d)[0]) for n, d in (baseline, (params, tokens)))
     return Inference(
-        tokens=inference_tokens,
+        tokens=surface.served,
         total_flops=after,
         baseline_params=float(baseline[0][0]),
         baseline_tokens=float(baseline[1][0]),
         baseline_flops=before,
         saved=1 - after / before,
-    )
-
-
-def size_costs(surface: Surface, flops: float, factors: tuple[float, ...] = SIZE_FACTORS) -> tuple[SizeCost, ...]:
-    """What sizes other than the optimum cost, at the same budget and for the same loss."""
-    first = Surface(
-        form=surface.form, coefficients=surface.coefficients[:1], shapes=surface.shapes, columns=surface.columns
-    )
-    budget = np.array([flops])
-    best = first.optimal_params(budget)
-    target = first.loss(best, first.tokens_at(best, budget))
-    sizes = best[:, None] * np.array(factors)
-    losses = first.loss(sizes, first.tokens_at(sizes, budget[:, None]))[0]
-    compute = (first.shapes.flops_per_token(sizes) * first.tokens_to_reach(sizes, target[:, None]))[0] / flops - 1
-    return tuple(
-        SizeCost(factor=f, extra_loss=float(x - target[0]), extra_compute=float(c) if np.isfinite(c) else None)
-        for f, x, c in zip(factors, losses, compute, strict=True)
     )
 
 

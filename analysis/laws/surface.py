@@ -32,12 +32,14 @@ class Surface:
         coefficients: Shape (R, P).
         shapes: FLOPs per token.
         columns: Fixed values of columns beside N and D.
+        served: Inference tokens T that a budget must also pay for, a third of a training token each.
     """
 
     form: Form
     coefficients: Array
     shapes: ShapeRule = SIX_N
     columns: Mapping[str, float] = field(default_factory=dict)
+    served: float = 0.0
 
     def loss(self, params: Array, tokens: Array) -> Array:
         """Predicted loss, shape (R, ...) for params and tokens that broadcast with (R,) in front."""
@@ -51,8 +53,12 @@ class Surface:
         return optimal_params(self.form, self.coefficients, flops, self.shapes, self.columns)
 
     def tokens_at(self, params: Array, flops: Array) -> Array:
-        """D = C / phi(N)."""
-        return np.asarray(flops / self.shapes.flops_per_token(params))
+        """D = C / phi(N) - T / 3, with C for training and T served tokens together; 0 where T alone is too dear."""
+        return np.asarray(np.maximum(flops / self.shapes.flops_per_token(params) - self.served / 3, 0.0))
+
+    def flops_at(self, params: Array, tokens: Array) -> Array:
+        """C = phi(N) (D + T / 3)."""
+        return np.asarray(self.shapes.flops_per_token(params) * (tokens + self.served / 3))
 
     def tokens_to_reach(self, params: Array, loss: Array) -> Array:
         """Least D at which each size reaches a loss; inf where no amount of data suffices.
@@ -78,7 +84,7 @@ class Surface:
             low, high = np.where(below, middle, low), np.where(below, high, middle)
         return np.asarray(np.exp(high))
 
-    def cheapest(self, loss: Array, inference_tokens: float) -> tuple[Array, Array]:
+    def cheapest(self, loss: Array) -> tuple[Array, Array]:
         """Size and data that reach a loss at the least FLOPs of training and inference together.
 
         Sardana et al. 2024 (arXiv:2401.00448, equation 3): minimise phi(N) D + phi(N) / 3 * T subject to L(N, D) =
@@ -86,7 +92,6 @@ class Surface:
 
         Args:
             loss: Shape (R,).
-            inference_tokens: T, prompt and generated tokens over the model's life.
 
         Returns:
             N and D, shape (R,) each.
@@ -94,9 +99,7 @@ class Surface:
 
         def total(x: Array) -> Array:
             params = np.exp(x)
-            per_token = self.shapes.flops_per_token(params)
-            training = per_token * self.tokens_to_reach(params, loss[:, None])
-            return np.asarray(np.log(training + per_token / 3 * inference_tokens))
+            return np.asarray(np.log(self.flops_at(params, self.tokens_to_reach(params, loss[:, None]))))
 
         params = np.exp(lowest_point(total, len(loss), np.log(1e3), np.log(1e16)))
         return params, self.tokens_to_reach(params[:, None], loss[:, None])[:, 0]

@@ -66,12 +66,14 @@ def show(made: Allocation) -> None:
         table.add_row("epochs", f"{made.epochs:.2f}", "")
     console.print(table)
     if made.band:
-        console.print(f"within .01 nats: {notation.count(made.band[0])} to {notation.count(made.band[1])} params")
+        sizes = " to ".join(notation.count(end) for end in made.band)
+        console.print(f"within .01 nats at {made.band_at}: {sizes} params")
     if made.size_costs:
         costs = terminal.table("size, of the best", "loss above the best", "FLOPs more for the same loss")
         for cost in made.size_costs:
             more = "not reached" if cost.extra_compute is None else f"{cost.extra_compute:+.1%}"
-            costs.add_row(f"{cost.factor:g} x", f"{cost.extra_loss:.4f}", more)
+            loss = "too dear to serve" if cost.extra_loss is None else f"{cost.extra_loss:.4f}"
+            costs.add_row(f"{cost.factor:g} x", loss, more)
         console.print(costs)
     if made.inference is not None:
         served = made.inference

@@ -70,6 +70,23 @@ def test_costs_of_another_size() -> None:
     assert costs[0.25].extra_loss == pytest.approx(0.060, abs=0.0005)
 
 
+def test_sizes_beside_an_inference_aware_optimum_pay_for_serving_too() -> None:
+    served = 1e13
+    plan = allocate("sardana2023", match_size=30e9, inference_tokens=served)
+    assert plan.inference is not None
+    assert plan.band is not None
+    low, high = plan.band
+    assert low < plan.params < high < plan.inference.baseline_params
+    for size in plan.band:
+        tokens = plan.inference.total_flops / (6 * size) - served / 3
+        assert law("sardana2023").loss(size, tokens) - plan.loss == pytest.approx(0.01, rel=1e-6)
+    costs = {cost.factor: cost for cost in plan.size_costs}
+    assert all(cost.extra_loss is None or cost.extra_loss > 0 for cost in plan.size_costs)
+    assert costs[4.0].extra_loss is None  # serving 54B parameters alone costs more than the whole budget
+    assert (costs[4.0].extra_compute or 0.0) > 0.5
+    assert plan.to_json()["band"]["at"] == "equal FLOPs of training and inference"
+
+
 def test_band_is_where_loss_is_a_hundredth_higher() -> None:
     plan = allocate("besiroglu2024", flops=1e21)
     assert plan.band is not None
