@@ -114,6 +114,8 @@ def _type_name(annotation: Any) -> str:
         return f"{_type_name(parts[0])} to {_type_name(parts[1])}"
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return f"[{annotation.__name__}](#{annotation.__name__.lower()})"
+    if annotation is Any:
+        return "any value"
     return {int: "whole number", float: "number", str: "text", bool: "true or false"}.get(annotation, str(annotation))
 
 

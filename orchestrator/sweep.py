@@ -8,10 +8,14 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
 
+from orchestrator import axes as crossing
 from orchestrator.optimizing import Optimizer
 from orchestrator.sections import Section, Whole
 from trainer.counting import FlopsRule, ParamConvention
@@ -216,6 +220,33 @@ class Sampling(Section):
 SAMPLERS = ("grid", "isoflop", "qmc", "random", "tpe", "gp")
 
 
+class VariantError(ValueError):
+    """A setting, or a value of an axis, with which the sweep is none."""
+
+    def __init__(self, cell: crossing.Cell, values: dict[str, Any], details: list[ErrorDetails]) -> None:
+        self.name = " ".join(filter(None, (cell.setting, cell.tuned)))
+        self.values = values
+        self.details = details
+        first = details[0]
+        key = ".".join(str(part) for part in first["loc"])
+        super().__init__(f"setting {self.name}: {key}: {first['msg']}. Correct it.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """One of a sweep's settings, with a value of every axis.
+
+    Attributes:
+        setting: What it is called, axes that are tuned over left out; None for a sweep of one setting.
+        tuned: Values of the axes that are tuned over; None without such axes.
+        sweep: The sweep as it would be with this setting alone.
+    """
+
+    setting: str | None
+    tuned: str | None
+    sweep: Sweep
+
+
 class Sweep(Section):
     """One sweep: IsoFLOP curves over a family of models."""
 
@@ -225,6 +256,21 @@ class Sweep(Section):
     )
     sizes: Sizes | None = Field(None, description="Which models each curve trains.")
     seeds: Seeds = Field(1, description="Number of seeds per point, or a list of seeds.")
+    settings: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.+-]{0,63}$")], dict[str, Any]] = Field(
+        default_factory=dict,
+        description="Settings to compare, each a name and the keys that it replaces: "
+        "`{gelu: {model.activation: gelu}, swiglu: {model.activation: swiglu}}`. The first is the baseline.",
+    )
+    axes: dict[str, list[Any]] = Field(
+        default_factory=dict,
+        description="Keys and the values that each takes, crossed with each other and with the settings: "
+        "`{optimizer.learning_rate.peak: [2e-3, 4e-3, 8e-3]}`.",
+    )
+    tune: list[str] = Field(
+        default_factory=list,
+        description="Axes that are tuned over: of each point the fitted minimum over their values is compared and "
+        "fitted. The other axes tell settings apart.",
+    )
     sampler: str = Field(
         "grid",
         description="Who proposes points: `grid` runs the whole plan, cheap curves first; `isoflop` what teaches most "
@@ -234,7 +280,7 @@ class Sweep(Section):
     model: Model = Field(default_factory=Model)
     data: Data = Field(default_factory=Data)
     optimizer: Optimizer
-    batch: BatchRule | Whole = Field(description="Tokens per step: a number, or a rule of D.")
+    batch: BatchRule | Annotated[Whole, Field(ge=1)] = Field(description="Tokens per step: a number, or a rule of D.")
     schedule: Schedule = Field(default_factory=Schedule)
     trainer: str | None = Field(
         None,
@@ -262,7 +308,7 @@ class Sweep(Section):
 
     @model_validator(mode="after")
     def _every_curve_has_sizes(self) -> Sweep:
-        for budget in self.budgets:
+        for budget in () if self.settings else self.budgets:
             if budget.sizes is None and self.sizes is None:
                 raise ValueError(
                     f"budget {budget.flops:g} has no sizes; expected sizes for the sweep or the budget. Add sizes."
@@ -286,6 +332,28 @@ class Sweep(Section):
                 "Add cost: {per_gpu_hour: ...} or cost: {per_cpu_hour: ...}."
             )
         return self
+
+    @model_validator(mode="after")
+    def _every_variant_is_a_sweep(self) -> Sweep:
+        if wrong := crossing.refusal(self.settings, self.axes, self.tune, self.sampler):
+            raise ValueError(wrong)
+        for _ in self.variants():
+            pass
+        return self
+
+    def variants(self) -> Iterator[Variant]:
+        """Every setting with every value of every axis, in the order of the file; the sweep itself without any."""
+        if not (self.settings or self.axes):
+            yield Variant(setting=None, tuned=None, sweep=self)
+            return
+        given = self.model_dump(exclude_unset=True, exclude={"settings", "axes", "tune"})
+        for cell in crossing.cells(self.settings, self.axes, self.tune):
+            values = crossing.overridden(given, cell.overrides)
+            try:
+                variant = Sweep.model_validate(values)
+            except ValidationError as error:
+                raise VariantError(cell, values, error.errors()) from None
+            yield Variant(setting=cell.setting, tuned=cell.tuned, sweep=variant)
 
     @property
     def content_hash(self) -> str:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from orchestrator.errors import SweepError
-from orchestrator.sweep import Sweep
+from orchestrator.sweep import Sweep, VariantError
 
 Location = tuple[str | int, ...]
 
@@ -127,7 +127,13 @@ def _override(values: dict[str, Any], override: str) -> None:
 
 
 def _explain(detail: ErrorDetails, path: str, lines: Mapping[Location, int], values: Mapping[str, Any]) -> str:
-    """One mistake as `file:line key: what, expected, do`."""
+    """One mistake as `file:line key: what, expected, do`; of a setting, each of its own on a line."""
+    found = detail.get("ctx", {}).get("error")
+    if isinstance(found, VariantError):
+        setting = found.name.split(" ")[0]
+        line = lines.get(("settings", setting)) or lines.get(("axes",))
+        where = f"{path}:{line}" if line else path
+        return "\n".join(_explain(inner, f"{where} setting {found.name}:", {}, found.values) for inner in found.details)
     location = _in_file(detail["loc"], values)
     line = next((lines[location[:n]] for n in range(len(location), 0, -1) if location[:n] in lines), None)
     where = f"{path}:{line}" if line else path

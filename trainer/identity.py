@@ -51,6 +51,11 @@ def run_id(spec: RunSpec) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def kind_of(part: str, value: Any) -> str:
+    """Which of `KINDS` the value of a spec's part is, such as "adamw" of its "optimizer"."""
+    return next(kind for kind, each in KINDS[part].items() if each is value.__class__)
+
+
 def significant(value: float, digits: int = 6) -> float:
     """`value` to a number of significant decimal digits.
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from analysis import notation
+from orchestrator.minima import curve_minima, minimum_text
 from orchestrator.observing import Observer, Snapshot
+from orchestrator.prices import rate_of
 from orchestrator.status import DONE, FAILED, best_point
 
 if TYPE_CHECKING:
@@ -39,6 +42,8 @@ class _Lines(_Shown):
         pass
 
     def update(self, snapshot: Snapshot) -> None:
+        if self._latest is None:
+            self._done = snapshot.ledger.committed_count
         self._latest = snapshot
         if snapshot.stopping and not self._stopping:
             self._stopping = True
@@ -49,12 +54,19 @@ class _Lines(_Shown):
         what = f"loss {notation.loss(row['loss'])}" if row["status"] == "ok" else f"{row['status']}: {row['reason']}"
         seconds = f"  {row['seconds']:.1f} s" if row.get("seconds") else ""
         where = f"{notation.flops(row['budget']):>7} x {notation.count(row['params']):>6}  seed {row['seed']}"
-        print(f"[{self._done:>3}] {where}  {what}{seconds}{self._left()}", flush=True)
+        where += "".join(f"  {row[name]}" for name in ("setting", "tuned") if row.get(name))
+        print(f"[{self._done:>3}{self._of()}] {where}  {what}{seconds}{self._left()}", flush=True)
+
+    def _of(self) -> str:
+        """How many runs there will be; a sampler may stop sooner."""
+        if self._latest is None or self._latest.plan.limits is not None:
+            return ""
+        return f"/{self._latest.plan.runs}"
 
     def _left(self) -> str:
         if self._latest is None:
             return ""
-        return f"  ({notation.duration(self._latest.remaining_seconds)} to go)"
+        return f"  (about {notation.duration(self._latest.remaining_seconds)} to go)"
 
 
 class _Table(_Shown):
@@ -67,6 +79,8 @@ class _Table(_Shown):
         self._name = name
         self._repeat = repeat
         self._live = Live(console=Console(highlight=False), auto_refresh=False, transient=False)
+        self._minima: _Minima = {}
+        self._fitted_to = 0
 
     def __enter__(self) -> _Table:
         self._live.start()
@@ -78,76 +92,94 @@ class _Table(_Shown):
         self._live.stop()
 
     def update(self, snapshot: Snapshot) -> None:
-        self._live.update(render(snapshot, self._repeat), refresh=True)
+        if snapshot.ledger.committed_count != self._fitted_to:
+            self._minima = curve_minima(snapshot.ledger.table())
+            self._fitted_to = snapshot.ledger.committed_count
+        self._live.update(render(snapshot, self._repeat, self._minima), refresh=True)
 
     def finished(self, row: dict[str, Any]) -> None:
         pass
 
 
-def render(snapshot: Snapshot, repeat: str) -> RenderableType:
+COLUMNS = ("budget", "done", "running", "failed", "best N", "best loss", "N* ± s.e.", "to go")
+
+_Minima = Mapping[float, dict[str, Any]]
+
+
+def render(snapshot: Snapshot, repeat: str, minima: _Minima) -> RenderableType:
     """The table of one moment."""
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("budget", "done", "running", "failed", "best N", "best loss", "N* (parabola)"):
+    for name in COLUMNS:
         table.add_column(name, justify="right", no_wrap=True)
-    rows = snapshot.ledger.rows(["budget", "params", "status", "loss"])
-    planned = [(point.budget, point.run_id) for point in snapshot.plan.points]
-    for budget in sorted({budget for budget, _ in planned}, reverse=True):
-        mine = [row for row in rows if row["budget"] == budget]
-        best = best_point(mine)
-        table.add_row(
-            notation.flops(budget),
-            f"{sum(row['status'] in DONE for row in mine)}/{sum(flops == budget for flops, _ in planned)}",
-            str(sum(row["status"] == "running" for row in mine)),
-            str(sum(row["status"] in FAILED for row in mine)),
-            notation.count(best[0]) if best else "",
-            notation.loss(best[1]) if best else "",
-            _minimum(mine),
-        )
+    rows = snapshot.ledger.rows(["run_id", "budget", "params", "status", "loss"])
+    for cells in _curve_cells(snapshot, rows, minima):
+        table.add_row(*cells)
     lines = [Text(line) for line in _totals(snapshot, rows, repeat)]
     return Group(table, *lines)
 
 
-def _minimum(rows: list[dict[str, Any]]) -> str:
-    """A parabola's minimum over the seed averages so far, or what it still needs."""
-    import numpy as np
+def _curve_cells(snapshot: Snapshot, rows: list[dict[str, Any]], minima: _Minima) -> Iterator[tuple[str, ...]]:
+    """One row per curve, the largest budget first."""
+    expected = _expected(snapshot, rows)
+    for budget in sorted(expected, reverse=True):
+        mine = [row for row in rows if row["budget"] == budget]
+        done = sum(row["status"] in DONE for row in mine)
+        failed = sum(row["status"] in FAILED for row in mine)
+        best = best_point(mine)
+        left = snapshot.prediction.curves.get(budget, 0.0) / max(snapshot.slots, 1)
+        complete = snapshot.plan.limits is None and done + failed >= expected[budget]
+        yield (
+            notation.flops(budget),
+            f"{done}/{expected[budget]}",
+            str(sum(row["status"] == "running" for row in mine)),
+            str(failed),
+            notation.count(best[0]) if best else "",
+            notation.loss(best[1]) if best else "",
+            minimum_text(minima.get(budget), complete=complete),
+            notation.duration(left) if done + failed < expected[budget] else "",
+        )
 
-    losses: dict[int, list[float]] = {}
-    for row in rows:
-        if row["status"] == "ok":
-            losses.setdefault(row["params"], []).append(row["loss"])
-    if len(losses) < 5:
-        return "needs 5 sizes"
-    sizes = np.log(np.array(sorted(losses), dtype=float))
-    values = np.array([np.mean(losses[size]) for size in sorted(losses)])
-    curvature, slope, _ = np.polyfit(sizes, values, 2)
-    vertex = -slope / (2 * curvature)
-    if curvature <= 0 or not sizes[0] < vertex < sizes[-1]:
-        return "needs both sides"
-    return notation.count(float(np.exp(vertex)))
+
+def _expected(snapshot: Snapshot, rows: list[dict[str, Any]]) -> Counter[float]:
+    """Runs of each curve: those of the plan; where a sampler chooses, those that it has proposed."""
+    points = snapshot.plan.points
+    if snapshot.plan.limits is None:
+        return Counter(point.budget for point in points)
+    budgets = dict.fromkeys((point.budget for point in points), 0)
+    candidates = {point.run_id for point in points}
+    return Counter({**budgets, **Counter(row["budget"] for row in rows if row["run_id"] in candidates)})
 
 
-def _totals(snapshot: Snapshot, rows: list[dict[str, Any]], repeat: str) -> list[str]:
+def _totals(snapshot: Snapshot, rows: list[dict[str, Any]], repeat: str) -> Iterator[str]:
     done = sum(row["status"] in DONE for row in rows)
     spent, planned = notation.flops(snapshot.spent_flops), notation.flops(snapshot.plan.flops)
     elapsed, left = notation.duration(snapshot.elapsed_seconds), notation.duration(snapshot.remaining_seconds)
-    retries = ", ".join(f"{count} {ending}" for ending, count in sorted(snapshot.retries.items()))
-    lines = [
-        f"total {done}/{len(snapshot.plan.points)}   {elapsed} elapsed   {left} to go   spent {spent} of {planned} "
-        "FLOPs"
-    ]
+    most = "at most " if snapshot.plan.limits is not None else ""
+    yield (
+        f"total {done}/{most}{snapshot.plan.runs}   {elapsed} elapsed   about {left} to go   spent {spent} of "
+        f"{most}{planned} FLOPs"
+    )
+    if priced := spending_line(snapshot):
+        yield priced
     if snapshot.last:
-        lines.append(f"last: {snapshot.last}" + (f"   retries: {retries}" if retries else ""))
+        retries = ", ".join(f"{count} {ending}" for ending, count in sorted(snapshot.retries.items()))
+        yield f"last: {snapshot.last}" + (f"   retries: {retries}" if retries else "")
     if snapshot.stopping:
-        lines.append(_stopping_line(snapshot, repeat))
-    return lines
+        yield _stopping_line(snapshot, repeat)
+
+
+def spending_line(snapshot: Snapshot) -> str:
+    """Money and energy so far and at the end, labelled as estimates; empty where the sweep names neither."""
+    rate = rate_of(snapshot.plan.sweep)
+    spent = snapshot.ledger.seconds_spent
+    so_far, in_all = rate.text(spent), rate.text(spent + snapshot.prediction.worker_seconds)
+    return f"cost so far {so_far}, in all about {in_all}" if so_far else ""
 
 
 def _stopping_line(snapshot: Snapshot, repeat: str) -> str:
     done = snapshot.ledger.committed_count
-    return (
-        f"{snapshot.stopping}: finishing checkpoints; {done} of {len(snapshot.plan.points)} done. Resume with: {repeat}"
-    )
+    return f"{snapshot.stopping}: finishing checkpoints; {done} of {snapshot.plan.runs} done. Resume with: {repeat}"

@@ -19,13 +19,15 @@ def show(made: Plan) -> None:
     """Print every curve and point, the totals, and what was left out."""
     console = terminal.console()
     console.print(headline(made), soft_wrap=True)
-    names = ("budget", "N", "shape", "D", "D/N", "steps", "batch", "FLOPs", "lr", "seeds", "each")
-    table = terminal.table(*names, left=("shape",))
+    columns = ("budget", "N", "shape", "D", "D/N", "steps", "batch", "FLOPs", "lr", "seeds", "each")
+    words = [column for column in ("setting", "tuned") if _says(made, column)]
+    table = terminal.table(*words, *columns, left=("setting", "tuned", "shape"))
     previous = None
     for group in _by_point(made):
         point = group[0]
         spec, shape = point.spec, point.spec.model
         table.add_row(
+            *(getattr(point, column) or "" for column in words),
             notation.flops(point.budget) if point.curve != previous else "",
             notation.count(point.params),
             f"{shape.layers} x {shape.width}" + (f", {shape.heads} heads" if shape.heads > 1 else ""),
@@ -51,6 +53,11 @@ def show(made: Plan) -> None:
         f"(first guess); text: {about}{notation.count(made.corpus.train_tokens)} training tokens. Nothing was spent.",
         soft_wrap=True,
     )
+
+
+def _says(made: Plan, column: str) -> bool:
+    """Whether a point of the plan has a setting, or values that are tuned over."""
+    return any(getattr(point, column) is not None for point in made.points)
 
 
 def headline(made: Plan) -> str:
@@ -118,6 +125,8 @@ def document(made: Plan) -> dict[str, Any]:
                 "run_id": point.run_id if made.corpus.exact else None,
                 "curve": point.curve,
                 "budget": point.budget,
+                "setting": point.setting,
+                "tuned": point.tuned,
                 "params": point.params,
                 "tokens": point.spec.tokens,
                 "steps": point.spec.steps,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 from orchestrator.cost import CostModel
@@ -11,7 +11,7 @@ from orchestrator.planning.limits import check_tokens, limits_of, with_replicate
 from orchestrator.planning.points import Corpus, DroppedPoint, Plan, Point
 from orchestrator.planning.shapes import candidate_shapes, curve_shapes
 from orchestrator.planning.specs import batch_contexts_for, make_spec
-from orchestrator.sweep import Budget, Sweep, seed_list
+from orchestrator.sweep import Budget, Sweep, Variant, seed_list
 from trainer import Transformer, count_params, flops_per_token, run_id
 
 BUDGET_TOLERANCE = 0.01
@@ -37,23 +37,57 @@ def _plan(
 ) -> Plan:
     points: dict[str, Point] = {}
     dropped: list[DroppedPoint] = []
-    for curve, budget in enumerate(sorted(sweep.budgets, key=lambda budget: budget.flops)):
-        for shape in shapes_of(sweep, budget):
-            made = _curve_point(sweep, corpus, cost, curve, budget, shape)
+    for curve, budget, variant in _curves(sweep):
+        for shape in shapes_of(variant.sweep, budget):
+            made = _curve_point(variant, corpus, cost, curve, budget, shape)
             if isinstance(made, DroppedPoint):
                 dropped.append(made)
-            else:
-                points.update((point.run_id, point) for point in made)
+                continue
+            dropped.extend(_repeated(points[point.run_id], point) for point in made if _twice(points, point))
+            points.update((point.run_id, point) for point in made if not _twice(points, point))
     if not points:
         reasons = "; ".join(sorted({drop.reason for drop in dropped})[:3])
         raise SweepError(f"no point of sweep {sweep.name} can be run; expected at least one. {reasons}")
     return Plan(sweep=sweep, corpus=corpus, points=tuple(points.values()), dropped=tuple(dropped))
 
 
+def _curves(sweep: Sweep) -> Iterator[tuple[int, Budget, Variant]]:
+    """Budgets by rising FLOPs, each under every setting, with the number of its curve; tuned axes share a curve."""
+    pairs = [(budget, variant) for variant in sweep.variants() for budget in variant.sweep.budgets]
+    numbers: dict[tuple[float, str | None], int] = {}
+    for budget, variant in sorted(pairs, key=lambda pair: pair[0].flops):
+        yield numbers.setdefault((budget.flops, variant.setting), len(numbers)), budget, variant
+
+
+def _twice(points: Mapping[str, Point], point: Point) -> bool:
+    """Whether another variant plans the same run."""
+    known = points.get(point.run_id)
+    return known is not None and (known.setting, known.tuned) != (point.setting, point.tuned)
+
+
+def _repeated(known: Point, point: Point) -> DroppedPoint:
+    """A value of a tuned axis that comes to a run which another value has made.
+
+    Raises:
+        SweepError: The two are of different settings, which then cannot be compared.
+    """
+    if known.setting != point.setting:
+        raise SweepError(
+            f"settings {known.setting} and {point.setting} plan the same run ({point.params:,} parameters at "
+            f"{point.budget:g} FLOPs); expected settings that differ in every run. Remove one of them."
+        )
+    return DroppedPoint(
+        budget=point.budget,
+        params=point.params,
+        reason=f"{point.tuned} is the same run as {known.tuned}. Choose values that are further apart.",
+    )
+
+
 def _curve_point(
-    sweep: Sweep, corpus: Corpus, cost: CostModel, curve: int, budget: Budget, shape: Transformer
+    variant: Variant, corpus: Corpus, cost: CostModel, curve: int, budget: Budget, shape: Transformer
 ) -> list[Point] | DroppedPoint:
     """One point for every seed, or the reason why there is none."""
+    sweep = variant.sweep
     per_token = flops_per_token(shape, sweep.counting.flops, sweep.counting.params)
     params = count_params(shape).under(sweep.counting.params)
     wanted_tokens = budget.flops / per_token
@@ -89,6 +123,8 @@ def _curve_point(
             flops=flops,
             spec=spec,
             seconds=seconds,
+            setting=variant.setting,
+            tuned=variant.tuned,
         )
         for spec in specs
     ]

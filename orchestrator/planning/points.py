@@ -37,6 +37,8 @@ class Point:
         flops: FLOPs of the training, under the sweep's rule.
         spec: Everything that decides the result.
         seconds: Predicted wall time on one worker.
+        setting: The setting that it is of; None for a sweep of one.
+        tuned: Its values of the axes that are tuned over; None without such axes.
     """
 
     run_id: str
@@ -46,6 +48,8 @@ class Point:
     flops: float
     spec: RunSpec
     seconds: float
+    setting: str | None = None
+    tuned: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,7 @@ from typing import Any
 from orchestrator.planning.points import Corpus, Point
 from orchestrator.sweep import Sweep
 from trainer import count_params
+from trainer.identity import kind_of
 
 
 def point_row(sweep: Sweep, point: Point, corpus: Corpus) -> dict[str, Any]:
@@ -18,6 +19,8 @@ def point_row(sweep: Sweep, point: Point, corpus: Corpus) -> dict[str, Any]:
         "sweep": sweep.name,
         "curve": point.curve,
         "budget": point.budget,
+        "setting": point.setting,
+        "tuned": point.tuned,
         "params": point.params,
         "params_convention": sweep.counting.params,
         "params_body": counts.body,
@@ -32,7 +35,7 @@ def point_row(sweep: Sweep, point: Point, corpus: Corpus) -> dict[str, Any]:
         "flops_rule": sweep.counting.flops,
         "seed": spec.seed,
         "epochs": spec.tokens / corpus.train_tokens,
-        "family": sweep.model.family,
+        "family": kind_of("model", shape),
         "layers": shape.layers,
         "width": shape.width,
         "heads": shape.heads,
@@ -41,7 +44,7 @@ def point_row(sweep: Sweep, point: Point, corpus: Corpus) -> dict[str, Any]:
         "vocab": shape.vocab,
         "activation": shape.activation,
         "tied_head": shape.tied_head,
-        "optimizer": sweep.optimizer.name,
+        "optimizer": kind_of("optimizer", spec.optimizer),
         "learning_rate": spec.optimizer.learning_rate,
         "schedule": spec.schedule.kind,
         "warmup_steps": spec.schedule.warmup_steps,

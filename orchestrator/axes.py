@@ -1,0 +1,106 @@
+"""Settings and axes of a sweep: which variants of it are planned, what each overrides, and what it is called."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Overrides = Mapping[str, Any]
+"""Values by the dotted path of the key that they replace, such as {"model.activation": "swiglu"}."""
+
+SHARED = (
+    "name", "settings", "axes", "tune", "ladder", "sampler", "sampling", "counting", "resources", "stop",
+    "data.source", "data.files",
+)  # fmt: skip
+"""Keys that all variants of a sweep share: they say how the sweep is run or read, not what one of its runs is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One variant: a setting, and a value of every axis.
+
+    Attributes:
+        setting: What it is called, axes that are tuned over left out; None for a sweep of one setting.
+        tuned: Values of the axes that are tuned over, as `key=value` with a space between; None without such axes.
+        overrides: What it replaces.
+    """
+
+    setting: str | None
+    tuned: str | None
+    overrides: Overrides
+
+
+def cells(
+    settings: Mapping[str, Overrides], axes: Mapping[str, Sequence[Any]], tune: Collection[str]
+) -> Iterator[Cell]:
+    """Every setting crossed with every value of every axis, in the order of the file."""
+    names = _short_names(axes)
+    for setting, values in itertools.product(settings or {"": {}}, itertools.product(*axes.values())):
+        chosen = dict(zip(axes, values, strict=True))
+        words = [setting, *(f"{names[key]}={_shown(chosen[key])}" for key in axes if key not in tune)]
+        tuned = [f"{names[key]}={_shown(chosen[key])}" for key in axes if key in tune]
+        yield Cell(
+            setting=" ".join(filter(None, words)) or None,
+            tuned=" ".join(tuned) or None,
+            overrides={**settings.get(setting, {}), **chosen},
+        )
+
+
+def overridden(values: Mapping[str, Any], overrides: Overrides) -> dict[str, Any]:
+    """`values` with a value replaced, or added, at every dotted path."""
+    changed = copy.deepcopy(dict(values))
+    for path, value in overrides.items():
+        *parents, last = path.split(".")
+        target = changed
+        for parent in parents:
+            if not isinstance(target.get(parent), dict):
+                target[parent] = {}
+            target = target[parent]
+        target[last] = value
+    return changed
+
+
+def refusal(
+    settings: Mapping[str, Overrides], axes: Mapping[str, Sequence[Any]], tune: Collection[str], sampler: str
+) -> str | None:
+    """What is wrong with the settings and axes of a file beside the values in them, None for nothing."""
+    for name, overrides in settings.items():
+        if key := next((key for key in overrides if _is_shared(key)), None):
+            return (
+                f"setting {name} replaces {key}, which all settings share. Make a sweep of its own for another {key}."
+            )
+        if key := next((key for key in overrides if key in axes), None):
+            return f"setting {name} and axes both replace {key}; expected one of them. Leave it out of one."
+    for key, values in axes.items():
+        if _is_shared(key):
+            return f"axes replace {key}, which all settings share. Make a sweep of its own for another {key}."
+        if len({_shown(value) for value in values}) < len(values) or not values:
+            return f"axis {key} has the values {list(values)}; expected at least one, each once. Correct the list."
+    if key := next((key for key in tune if key not in axes), None):
+        return f"tune names {key}, which is no axis; expected one of {', '.join(axes) or 'no key'}. Add it to axes."
+    if (settings or axes) and sampler != "grid":
+        return (
+            f"sampler {sampler} with settings or axes; expected sampler: grid, which runs every setting. "
+            "Use grid, or one sweep for each setting."
+        )
+    return None
+
+
+def _is_shared(key: str) -> bool:
+    return any(key == shared or key.startswith(f"{shared}.") for shared in SHARED) or key == "data"
+
+
+def _short_names(axes: Mapping[str, Any]) -> dict[str, str]:
+    """The last part of every axis's path, or all of it where two axes end alike."""
+    lasts = [key.rpartition(".")[2] for key in axes]
+    return {key: last if lasts.count(last) == 1 else key for key, last in zip(axes, lasts, strict=True)}
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:g}"
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"), default=str)
