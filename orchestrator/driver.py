@@ -132,6 +132,7 @@ class Driver:
             if run_id in self.points and run_id not in gave_up:
                 self._release(self.points[run_id])
         self.tables.write(self.ledger.table())
+        self.observer.update(self._snapshot())
         failpoints.hit("driver.begun")
 
     def _read_store(self) -> Ledger:

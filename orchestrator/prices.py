@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from orchestrator.sweep import Sweep
 
@@ -36,6 +37,15 @@ class Rate:
     def kilowatt_hours(self, seconds: float) -> float | None:
         """Energy of so many worker seconds."""
         return None if self.watts is None else self.watts / 1000 * seconds / HOUR
+
+    def document(self, seconds: float) -> dict[str, Any]:
+        """Estimates as plain values: GPU hours, money with its currency, and energy; None where not known."""
+        return {
+            "gpu_hours": self.gpu_hours(seconds),
+            "money": self.money(seconds),
+            "currency": None if self.money_per_hour is None else self.currency,
+            "kilowatt_hours": self.kilowatt_hours(seconds),
+        }
 
     def text(self, seconds: float) -> str:
         """`1.20 USD, 0.8 kWh (estimates)`; empty where neither is known."""

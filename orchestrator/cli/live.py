@@ -43,7 +43,7 @@ class _Lines(_Shown):
 
     def update(self, snapshot: Snapshot) -> None:
         if self._latest is None:
-            self._done = snapshot.ledger.committed_count
+            self._done = sum(row["status"] in DONE for row in _rows(snapshot))
         self._latest = snapshot
         if snapshot.stopping and not self._stopping:
             self._stopping = True
@@ -115,7 +115,7 @@ def render(snapshot: Snapshot, repeat: str, minima: _Minima) -> RenderableType:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in COLUMNS:
         table.add_column(name, justify="right", no_wrap=True)
-    rows = snapshot.ledger.rows(["run_id", "budget", "params", "status", "loss"])
+    rows = _rows(snapshot)
     for cells in _curve_cells(snapshot, rows, minima):
         table.add_row(*cells)
     lines = [Text(line) for line in _totals(snapshot, rows, repeat)]
@@ -144,14 +144,21 @@ def _curve_cells(snapshot: Snapshot, rows: list[dict[str, Any]], minima: _Minima
         )
 
 
+def _rows(snapshot: Snapshot) -> list[dict[str, Any]]:
+    """Runs of the plan; the store may hold more, of a sweep file that was changed."""
+    wanted = {point.run_id for point in snapshot.plan.points}
+    rows = snapshot.ledger.rows(["run_id", "budget", "params", "status", "loss"])
+    return [row for row in rows if row["run_id"] in wanted]
+
+
 def _expected(snapshot: Snapshot, rows: list[dict[str, Any]]) -> Counter[float]:
     """Runs of each curve: those of the plan; where a sampler chooses, those that it has proposed."""
     points = snapshot.plan.points
     if snapshot.plan.limits is None:
         return Counter(point.budget for point in points)
-    budgets = dict.fromkeys((point.budget for point in points), 0)
-    candidates = {point.run_id for point in points}
-    return Counter({**budgets, **Counter(row["budget"] for row in rows if row["run_id"] in candidates)})
+    proposed = Counter(dict.fromkeys((point.budget for point in points), 0))
+    proposed.update(row["budget"] for row in rows)
+    return proposed
 
 
 def _totals(snapshot: Snapshot, rows: list[dict[str, Any]], repeat: str) -> Iterator[str]:

@@ -10,6 +10,7 @@ from typing import Any
 from analysis import notation
 from orchestrator.cli import console as terminal
 from orchestrator.planning import DroppedPoint, Plan, Point
+from orchestrator.prices import rate_of
 from trainer import to_dict
 
 CONVENTIONS = {"blocks+head": "blocks + head", "blocks": "blocks", "total": "all parameters"}
@@ -50,9 +51,15 @@ def show(made: Plan) -> None:
     console.print(
         f"total {_runs(made)}, {notation.flops(made.flops)} FLOPs, "
         f"{about}{notation.duration(made.seconds)} of one worker "
-        f"(first guess); text: {about}{notation.count(made.corpus.train_tokens)} training tokens. Nothing was spent.",
+        f"(first guess){_priced(made, made.seconds)}; text: {about}{notation.count(made.corpus.train_tokens)} training tokens. Nothing was spent.",
         soft_wrap=True,
     )
+
+
+def _priced(made: Plan, seconds: float) -> str:
+    """Money and energy of so many worker seconds, where the sweep file says what they cost."""
+    text = rate_of(made.sweep).text(seconds)
+    return f", {text}" if text else ""
 
 
 def _says(made: Plan, column: str) -> bool:
@@ -91,17 +98,18 @@ def announce(made: Plan, left: Sequence[Point], workers: int, store: str) -> Non
         print(f"all {done} runs are done   store {store}")
         return
     flops = math.fsum(point.flops for point in left)
-    seconds = max(sum(point.seconds for point in left) / workers, *(point.seconds for point in left))
+    working = math.fsum(point.seconds for point in left)
+    seconds = max(working / workers, *(point.seconds for point in left))
     if made.limits is not None:  # of what is left, as much as the sampler may still spend
         spent = math.fsum(point.flops for point in made.points) - flops
         share = max(made.flops - spent, 0.0) / flops
-        flops, seconds = flops * share, seconds * share
+        flops, seconds, working = flops * share, seconds * share, working * share
     already = f"{done} runs are done; " if done else ""
     plural = "worker" if workers == 1 else "workers"
     most = "at most " if made.limits is not None else ""
     print(
         f"{already}will spend {most}{notation.flops(flops)} FLOPs, about {notation.duration(seconds)} on {workers} "
-        f"{plural}   store {store}   (repeat the command to resume)"
+        f"{plural}{_priced(made, working)}   store {store}   (repeat the command to resume)"
     )
     for drop in made.dropped:
         print(_dropped(drop))
@@ -118,6 +126,7 @@ def document(made: Plan) -> dict[str, Any]:
         "hash": made.sweep.content_hash,
         "flops": made.flops,
         "seconds": made.seconds,
+        "cost": rate_of(made.sweep).document(made.seconds),
         "train_tokens": made.corpus.train_tokens,
         "corpus_is_exact": made.corpus.exact,
         "points": [
