@@ -48,10 +48,11 @@ def show(made: Plan) -> None:
             f"dropped: {notation.flops(drop.budget)} x {notation.count(drop.params)} -> {drop.reason}", soft_wrap=True
         )
     about = "" if made.corpus.exact else "about "
+    text = f"{about}{notation.count(made.corpus.train_tokens)} training tokens"
     console.print(
         f"total {_runs(made)}, {notation.flops(made.flops)} FLOPs, "
         f"{about}{notation.duration(made.seconds)} of one worker "
-        f"(first guess){_priced(made, made.seconds)}; text: {about}{notation.count(made.corpus.train_tokens)} training tokens. Nothing was spent.",
+        f"(first guess){_priced(made, made.seconds)}; text: {text}. Nothing was spent.",
         soft_wrap=True,
     )
 
