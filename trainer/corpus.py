@@ -198,7 +198,7 @@ def _open_shards(folder: Path, manifest: Manifest) -> Corpus:
             shards = []
             for shard in source.split(name).shards:
                 tokens = read_shard(folder / shard.file)
-                digest = hashlib.sha256(tokens).hexdigest() if len(tokens) else shard.sha256
+                digest = hashlib.sha256(tokens.data).hexdigest() if len(tokens) else shard.sha256
                 if digest != shard.sha256 or len(tokens) != shard.tokens:
                     raise _changed(folder / shard.file, digest, shard.sha256)
                 shards.append(tokens)

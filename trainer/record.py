@@ -14,11 +14,71 @@ class CurvePoint:
         tokens: Training tokens seen.
         train_loss: Smoothed training loss in nats per token.
         lr: Learning rate of the hidden matrices at that step, at base width.
+        heldout_loss: Loss on the tuning split at that step; None where it was not looked at.
     """
 
     tokens: int
     train_loss: float
     lr: float
+    heldout_loss: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceLoss:
+    """Held-out loss on one source of a mixture, or of what it is compared with.
+
+    Attributes:
+        source: Name of the source; `oracle` is the best that any model can do on a synthetic source, and
+            `excess over oracle` the model's loss less that, paired by window.
+        loss: Mean over tokens, nats.
+        loss_se: Its standard error, documents as clusters; None with one document.
+        bpb: Loss in bits per byte of text; None where the bytes are not known.
+        tokens: Tokens that were predicted.
+    """
+
+    source: str
+    loss: float
+    loss_se: float | None
+    bpb: float | None
+    tokens: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Best:
+    """The best of the evaluations during training, chosen on the tuning split.
+
+    Attributes:
+        tokens: Training tokens seen.
+        tuning_loss: Loss on the tuning split, by which it was chosen.
+        loss: Held-out loss there, nats per token.
+        loss_se: Its standard error.
+    """
+
+    tokens: int
+    tuning_loss: float
+    loss: float
+    loss_se: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe:
+    """Score on a choice task: the true continuation of held-out text among four, chosen by its likelihood.
+
+    Attributes:
+        questions: Questions asked.
+        accuracy: Share of questions whose true continuation was the likeliest: the discontinuous metric.
+        accuracy_se: Its standard error.
+        log_prob: Mean log-probability of the true continuation among the four, nats: the continuous metric.
+        log_prob_se: Its standard error.
+        brier: Mean squared distance of the four probabilities from the truth, 0 to 2.
+    """
+
+    questions: int
+    accuracy: float
+    accuracy_se: float
+    log_prob: float
+    log_prob_se: float
+    brier: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +124,9 @@ class RunRecord:
         resumed_at_step: Step of the checkpoint that this attempt started from, 0 for none.
         numerics: What the result depends on beside the spec.
         reason: Why a run counts as diverged.
+        sources: Held-out loss of each source, where the corpus has several or an oracle.
+        best: The best evaluation during training, where there were any.
+        probe: Score on the choice task, where it was asked.
     """
 
     status: Literal["ok", "diverged"]
@@ -79,3 +142,6 @@ class RunRecord:
     resumed_at_step: int
     numerics: Numerics
     reason: str | None = None
+    sources: tuple[SourceLoss, ...] = ()
+    best: Best | None = None
+    probe: Probe | None = None

@@ -73,11 +73,29 @@ class Data:
         corpus: Content hash of the corpus snapshot (see `trainer.corpus`).
         heldout_tokens: Tokens of that split that the final evaluation reads, strided over all of its documents.
         split: Split that the final evaluation reads: `heldout` for what is reported, `tuning` for choosing a recipe.
+        weights: Share of training windows from each source of the corpus, by name; empty takes sources by their size.
+        unique_tokens: Distinct training tokens that the run may see, over all sources; None for all there are.
+        during: Evaluations on the tuning split during training, at log-spaced steps.
+        probe: Questions of the choice task made from held-out text; 0 asks none.
     """
 
     corpus: str
     heldout_tokens: int
     split: Literal["heldout", "tuning"] = "heldout"
+    weights: tuple[tuple[str, float], ...] = later(())
+    unique_tokens: int | None = later(None)
+    during: int = later(0)
+    probe: int = later(0)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "weights", tuple((name, share) for name, share in self.weights))  # JSON has lists
+        if any(share <= 0 for _, share in self.weights):
+            raise SpecError(f"weights are {dict(self.weights)}; expected positive ones. Leave out what weighs nothing.")
+        if self.unique_tokens is not None and self.unique_tokens < 1:
+            raise SpecError(
+                f"unique tokens are {self.unique_tokens}; expected at least a window of them. "
+                "Raise data.unique_tokens, or leave it out for the whole text."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -232,7 +250,8 @@ class RunSpec:
         precision: Arithmetic of the matrix products.
         seed: Decides initialisation and the order of the data.
         recipe: Version of the trainer's numerics.
-        trainer: `module:function` of the user's own that trains the run; None for this package's.
+        trainer: `module:function` of the user's own that trains the run, or the words of a command; None for this
+            package's.
     """
 
     model: Shape
@@ -245,7 +264,7 @@ class RunSpec:
     precision: Precision = "fp32"
     seed: int = 0
     recipe: int = RECIPE_VERSION
-    trainer: str | None = later(None)
+    trainer: str | tuple[str, ...] | None = later(None)
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.batch_contexts < 1:

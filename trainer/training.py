@@ -17,11 +17,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainer import batches, checkpoint, optimizers
+from trainer import checkpoint, optimizers
+from trainer.batches import feed
 from trainer.checkpoint import Checkpoint
 from trainer.corpus import Corpus, load
 from trainer.errors import DeviceError, DeviceOutOfMemory, SpecError
-from trainer.evaluation import evaluate, windows
+from trainer.evaluation import check_heldout, evaluate_corpus
 from trainer.execution import Execution, Interrupted, Progress
 from trainer.identity import run_id
 from trainer.memory import keep_freed_memory
@@ -126,7 +127,7 @@ def _train(spec: RunSpec, execution: Execution) -> RunRecord:
         bpb=None,
         heldout_tokens=0,
         curve=tuple(state.curve),
-        unique_tokens=len(corpus.train),
+        unique_tokens=feed(spec, corpus).unique_tokens,
         seconds=time.monotonic() - started,
         evaluation_seconds=0.0,
         resumed_at_step=resumed_at,
@@ -140,14 +141,7 @@ def _evaluated(
     record: RunRecord, spec: RunSpec, corpus: Corpus, model: Network, state: State, started: float
 ) -> RunRecord:
     began = time.monotonic()
-    result = evaluate(
-        model,
-        state.parameters,
-        getattr(corpus, spec.data.split),
-        getattr(corpus.manifest, spec.data.split),
-        tokens=spec.data.heldout_tokens,
-        bytes_per_token=corpus.manifest.bytes_per_token,
-    )
+    result = evaluate_corpus(model, state.parameters, corpus, spec.data)
     ended = time.monotonic()
     return replace(
         record,
@@ -155,6 +149,7 @@ def _evaluated(
         loss_se=result.loss_se,
         bpb=result.bpb,
         heldout_tokens=result.tokens,
+        sources=result.sources,
         seconds=ended - started,
         evaluation_seconds=ended - began,
     )
@@ -172,9 +167,8 @@ def _prepare(spec: RunSpec, execution: Execution, corpus: Corpus) -> Numerics:
             f"the model has {spec.model.vocab} token ids; the corpus has {corpus.manifest.vocab}. "
             "Set the model's vocabulary to the corpus's."
         )
-    batches.windows_per_epoch(len(corpus.train), spec.model.context)
-    split = getattr(corpus.manifest, spec.data.split)
-    windows(split, context=spec.model.context, tokens=spec.data.heldout_tokens)
+    feed(spec, corpus)
+    check_heldout(corpus, spec.data, spec.model.context)
     if execution.device == "cuda" and not torch.cuda.is_available():
         raise DeviceError(
             "device is 'cuda' and torch sees no GPU here; expected one. Use 'cpu', or a machine with a GPU."
@@ -235,17 +229,11 @@ def _run_steps(
 
 def _batches(spec: RunSpec, corpus: Corpus, device: str, step: int) -> Iterator[Tensor]:
     """Tokens of every step from `step` on, each of shape (batch_contexts, context + 1)."""
+    reading = feed(spec, corpus)
     while step < spec.steps:
         count = min(STEPS_AHEAD, spec.steps - step)
-        tokens = batches.batches(
-            corpus.train,
-            seed=spec.seed,
-            step=step,
-            count=count,
-            batch_contexts=spec.batch_contexts,
-            context=spec.model.context,
-        )
-        yield from torch.from_numpy(tokens).to(device)
+        tokens = reading.windows(step * spec.batch_contexts, count * spec.batch_contexts)
+        yield from torch.from_numpy(tokens).to(device).view(count, spec.batch_contexts, -1)
         step += count
 
 

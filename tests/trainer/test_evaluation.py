@@ -50,7 +50,7 @@ def test_an_untrained_model_scores_eight_bits_a_byte(spec: RunSpec, corpus: Path
     opened = load(corpus)
     flat = initialize(spec.model, spec.parametrization, seed=0)
     split = opened.manifest.heldout
-    result = evaluate(build(spec), flat, opened.heldout, split, tokens=2048, bytes_per_token=1.0)
+    result = evaluate(build(spec), flat, opened.heldout, split, tokens=2048)
     assert result.loss == pytest.approx(math.log(256), abs=1e-5)
     assert result.bpb == pytest.approx(8.0, abs=1e-5)
     assert result.tokens == 2048
