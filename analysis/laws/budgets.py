@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from analysis.errors import LawError
-from analysis.laws.models import PEAK_FLOPS_PER_SECOND
+from analysis.laws.models import ACCELERATORS
 
 DEFAULT_MFU = 0.4
 """Model FLOPs utilisation (chosen: what well-tuned dense training reaches on current accelerators)."""
@@ -25,10 +25,10 @@ def resolve_budget(
             raise LawError(f"{name} {value!r}: expected a positive number.")
     if gpu is None:
         return flops
-    if gpu not in PEAK_FLOPS_PER_SECOND:
-        raise LawError(f"gpu {gpu!r} is unknown: expected one of {', '.join(PEAK_FLOPS_PER_SECOND)}. Or pass flops.")
+    if gpu not in ACCELERATORS:
+        raise LawError(f"gpu {gpu!r} is unknown: expected one of {', '.join(ACCELERATORS)}. Or pass flops.")
     if days is None:
         raise LawError(f"gpu {gpu} without days: expected how long it runs. Pass days=30.")
     if not 0 < mfu <= 1:
         raise LawError(f"mfu {mfu!r}: expected a share of peak between 0 and 1, such as .4.")
-    return PEAK_FLOPS_PER_SECOND[gpu] * gpus * days * 86400 * mfu
+    return ACCELERATORS[gpu].flops_per_second * gpus * days * 86400 * mfu

@@ -6,9 +6,9 @@ from typing import Any
 
 from analysis.forms import FORMS, Form
 from analysis.laws.law import Law
-from analysis.laws.models import KNOWN_MODELS, PEAK_FLOPS_PER_SECOND
+from analysis.laws.models import ACCELERATORS, KNOWN_MODELS
 from analysis.laws.published import LAWS
-from analysis.laws.recipes import HESTNESS_EXPONENTS, RECIPES
+from analysis.laws.recipes import HESTNESS, RECIPES
 
 
 def describe_laws() -> dict[str, Any]:
@@ -28,7 +28,7 @@ def describe_laws() -> dict[str, Any]:
             }
             for recipe in RECIPES.values()
         ],
-        "exponents": {"source": "arXiv:1712.00409", "values": HESTNESS_EXPONENTS},
+        "exponents": {"source": HESTNESS.source, "verified": HESTNESS.verified, "values": dict(HESTNESS.values)},
         "models": [
             {
                 "name": model.name,
@@ -37,17 +37,21 @@ def describe_laws() -> dict[str, Any]:
                 "tokens_per_param": model.tokens_per_param,
                 "flops": model.flops,
                 "source": model.source,
+                "verified": model.verified,
             }
             for model in KNOWN_MODELS
         ],
-        "accelerators": dict(PEAK_FLOPS_PER_SECOND),
+        "accelerators": {
+            name: {"flops_per_second": device.flops_per_second, "source": device.source}
+            for name, device in ACCELERATORS.items()
+        },
     }
 
 
 def _form(form: Form) -> dict[str, Any]:
     return {
         "name": form.name,
-        "expression": form.expression,
+        "formula": form.expression,
         "coefficients": {c.name: c.meaning for c in form.coefficients},
         "columns": list(form.columns),
         "source": form.source,

@@ -90,42 +90,44 @@ def show(made: Allocation) -> None:
         console.print(f"{warning.code}: {warning.message}", soft_wrap=True)
 
 
-def laws_document() -> dict[str, Any]:
-    """Forms and published laws as one JSON document."""
-    from analysis.forms import FORMS
-    from analysis.laws.published import LAWS
-
-    return {
-        "forms": [
-            {"name": form.name, "formula": form.expression, "coefficients": list(form.names), "source": form.source}
-            for form in FORMS.values()
-        ],
-        "laws": [
-            {
-                "name": law.name,
-                "form": law.form.name if law.form else None,
-                "coefficients": dict(law.coefficients),
-                "params_convention": law.params_convention,
-                "flops_rule": law.flops_rule,
-                "fitted": law.fitted,
-                "source": law.source,
-                "note": law.note,
-            }
-            for law in LAWS.values()
-        ],
-    }
-
-
 def show_laws() -> None:
-    """Print forms and published laws."""
+    """Print forms, published laws and rules, known models and accelerators."""
+    from analysis import describe_laws
+
     console = terminal.console()
-    document = laws_document()
+    document = describe_laws()
     console.print("Forms that can be fitted (isoflop fit --form NAME):")
     for form in document["forms"]:
         console.print(f"  {form['name']:<16} {form['formula']}\n{'':19}{form['source']}", soft_wrap=True)
     console.print("\nPublished laws (isoflop allocate --law NAME):")
     for law in document["laws"]:
-        values = ", ".join(f"{name} {value:.6g}" for name, value in law["coefficients"].items())
-        console.print(f"  {law['name']:<22} {values}\n{'':25}{law['source']}", soft_wrap=True)
-        if law["note"]:
-            console.print(f"{'':25}{law['note']}", soft_wrap=True)
+        _show_entry(law["name"], [f"{name} {value:.6g}" for name, value in law["coefficients"].items()], law)
+    console.print("\nPublished rules for learning rate, batch, steps and vocabulary (analysis.recipe):")
+    for recipe in document["recipes"]:
+        _show_entry(recipe["name"], [f"{name} = {_monomial(rule)}" for name, rule in recipe["outputs"].items()], recipe)
+    exponents = document["exponents"]
+    console.print("\nPowers of error in training data, by domain:")
+    _show_entry("hestness2017", [f"{name} {value:g}" for name, value in exponents["values"].items()], exponents)
+    console.print("\nKnown models, tokens per parameter:")
+    for model in document["models"]:
+        sizes = f"{notation.count(model['params'])} params, {notation.count(model['tokens'])} tokens"
+        source = model["source"] + ("" if model["verified"] else "; unverified")
+        console.print(f"  {model['name']:<18}{model['tokens_per_param']:>7.1f}  {sizes} ({source})", soft_wrap=True)
+    console.print("\nAccelerators, dense bf16 peak (isoflop allocate --gpu NAME):")
+    for name, device in document["accelerators"].items():
+        console.print(
+            f"  {name:<12}{device['flops_per_second'] / 1e12:>8.4g} TFLOP/s  {device['source']}", soft_wrap=True
+        )
+
+
+def _show_entry(name: str, values: list[str], entry: dict[str, Any]) -> None:
+    console = terminal.console()
+    console.print(f"  {name:<22} {', '.join(values)}\n{'':25}{entry['source']}", soft_wrap=True)
+    if entry.get("note"):
+        console.print(f"{'':25}{entry['note']}", soft_wrap=True)
+
+
+def _monomial(rule: dict[str, Any]) -> str:
+    units = rule["units"]
+    powers = (f"({n}/{units[n]:.3g})^{p:.4g}" if n in units else f"{n}^{p:.4g}" for n, p in rule["powers"].items())
+    return f"{rule['factor']:.4g} " + " ".join(powers)

@@ -153,11 +153,12 @@ def allocate(
 
 @app.command()
 def laws(as_json: JsonOption = False) -> None:
-    """Forms that can be fitted, and published laws."""
+    """Forms that can be fitted, published laws and rules, known models and accelerators."""
+    from analysis import describe_laws
     from orchestrator.cli import allocating
 
     if as_json:
-        print_json(allocating.laws_document())
+        print_json(describe_laws())
     else:
         allocating.show_laws()
 

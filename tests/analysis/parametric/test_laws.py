@@ -187,7 +187,24 @@ def test_catalogue_is_json_and_complete() -> None:
     document = json.loads(json.dumps(describe_laws(), allow_nan=False))
     assert {entry["name"] for entry in document["laws"]} == set(LAWS)
     assert {entry["name"] for entry in document["recipes"]} == set(RECIPES)
-    assert all(entry["source"] for kind in ("laws", "forms", "recipes") for entry in document[kind])
+    assert all(entry["source"] for kind in ("laws", "forms", "recipes", "models") for entry in document[kind])
+    assert all(device["source"] for device in document["accelerators"].values())
+
+
+def test_constants_that_were_not_compared_with_their_source_say_so() -> None:
+    document = describe_laws()
+    assert document["exponents"]["verified"] is False
+    assert "unverified" in document["exponents"]["source"]
+    assert {model["name"] for model in document["models"] if model["verified"]} >= {"Gopher", "Chinchilla", "LLaMA-65B"}
+
+
+def test_the_frontier_of_kaplan_is_the_one_in_its_table() -> None:
+    rules = RECIPES["kaplan2020-frontier"]
+    at_one = {name: rules.value(name, flops=8.64e19) for name in ("params", "batch_tokens", "steps")}
+    assert at_one == pytest.approx({"params": 1.3e9, "batch_tokens": 2.0e6, "steps": 5.4e3})
+    assert rules.value("least_tokens", params=1e9) == pytest.approx(5e3 * 1e9**0.74)
+    assert law("kaplan2020-compute").loss(1.0, 1.0, flops=3.1e8 * 8.64e19) == pytest.approx(1.0)
+    assert law("kaplan2020-compute-fixed-batch").loss(1.0, 1.0, flops=1.6e7 * 8.64e19) == pytest.approx(1.0)
 
 
 def test_unrounded_floor_of_besiroglu_matters() -> None:
