@@ -37,6 +37,7 @@ from trainer.spec import (
     Schedule,
     Transformer,
 )
+from trainer.trunk import branch_step, trunk_id
 
 if TYPE_CHECKING:
     from trainer.execution import Execution
@@ -73,6 +74,7 @@ __all__ = [
     "SpecError",
     "TrainerError",
     "Transformer",
+    "branch_step",
     "count_params",
     "flops_per_token",
     "from_dict",
@@ -80,4 +82,5 @@ __all__ = [
     "significant",
     "to_dict",
     "train",
+    "trunk_id",
 ]

@@ -28,7 +28,7 @@ class Checkpoint:
     """State between two steps.
 
     Attributes:
-        run_id: Run that it belongs to.
+        run_id: Run that it belongs to, or trunk.
         signature: Numerics that made it; another signature would not continue it bit for bit.
         step: Steps done.
         tensors: Parameters and optimiser state by name.
@@ -42,8 +42,8 @@ class Checkpoint:
     values: dict[str, Any]
 
 
-def write(folder: Path, checkpoint: Checkpoint) -> Path:
-    """Write a checkpoint atomically and remove all but the newest `KEEP`."""
+def write(folder: Path, checkpoint: Checkpoint, *, keep: int | None = KEEP) -> Path:
+    """Write a checkpoint atomically and remove all but the newest `keep`; None keeps all."""
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
     state = {
@@ -53,7 +53,7 @@ def write(folder: Path, checkpoint: Checkpoint) -> Path:
         "values": checkpoint.values,
         "digest": _digest(tensors),
     }
-    path = folder / f"step-{checkpoint.step:012d}.safetensors"
+    path = folder / name_of(checkpoint.step)
     temporary = folder / f".{path.name}.{os.getpid()}"
     with temporary.open("wb") as file:
         file.write(save(tensors, metadata={"checkpoint": json.dumps(state)}))
@@ -61,18 +61,31 @@ def write(folder: Path, checkpoint: Checkpoint) -> Path:
         os.fsync(file.fileno())
     temporary.replace(path)
     _sync(folder)
-    for old in sorted(folder.glob("step-*.safetensors"))[:-KEEP]:
+    for old in sorted(folder.glob("step-*.safetensors"))[:-keep] if keep else ():
         old.unlink(missing_ok=True)
     return path
 
 
-def newest(folder: Path, *, run_id: str, signature: str) -> Checkpoint | None:
+def name_of(step: int) -> str:
+    """Name of the file that holds the state after `step` steps; names sort as steps do."""
+    return f"step-{step:012d}.safetensors"
+
+
+def newest(folder: Path, *, run_id: str, signature: str, until: int | None = None) -> Checkpoint | None:
     """The newest checkpoint that is sound and was made under these numerics; torn ones are passed over.
+
+    Args:
+        folder: Where to look.
+        run_id: Run, or trunk, that it must belong to.
+        signature: Numerics that it must have been made under.
+        until: Latest step that it may be of.
 
     Raises:
         CheckpointError: The folder holds a checkpoint of another run.
     """
     for path in sorted(folder.glob("step-*.safetensors"), reverse=True):
+        if until is not None and path.name > name_of(until):
+            continue
         try:
             found = read(path)
         except CheckpointError as error:

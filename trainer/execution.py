@@ -34,6 +34,8 @@ class Execution:
         corpus: Folder of the corpus snapshot that the spec names by hash.
         checkpoints: Folder for this run's checkpoints; None keeps none.
         checkpoint_seconds: Wall time between checkpoints.
+        trunk: Folder that the runs of one trunk share (see `trainer.trunk`): the run begins at the latest state there
+            that is its own too, and leaves one where its decay begins. None trains every run from its first step.
         threads: Torch threads of this process.
         device: `cpu` or `cuda`.
         micro_batch: Windows per forward pass; None takes the whole batch.
@@ -46,6 +48,7 @@ class Execution:
     corpus: Path
     checkpoints: Path | None = None
     checkpoint_seconds: float = 60.0
+    trunk: Path | None = None
     threads: int = 1
     device: str = "cpu"
     micro_batch: int | None = None

@@ -31,6 +31,7 @@ from trainer.parameters import matrices
 from trainer.record import CurvePoint, Numerics, RunRecord
 from trainer.schedule import learning_rate_factor
 from trainer.spec import RECIPE_VERSION, RunSpec
+from trainer.trunk import branch_step, trunk_id
 
 STEPS_AHEAD = 32
 """Steps whose tokens are gathered at once, and whose losses are read back at once."""
@@ -195,7 +196,8 @@ def _run_steps(
     gradient = torch.empty_like(state.parameters)
     gradient_of = _gradient_function(spec, model, state, gradient, numerics.micro_batch)
     update = optimizers.bind(spec, state.parameters, gradient, state.optimizer)
-    recorded = set(_curve_steps(spec.steps))
+    recorded = set(_curve_steps(spec))
+    fork = branch_step(spec) if execution.trunk else None
     check_every = max(1, spec.steps // CHECKS)
     polled = saved = time.monotonic()
     execution.on_progress(Progress(step=state.step, steps=spec.steps, train_loss=None))
@@ -213,6 +215,8 @@ def _run_steps(
             lr = spec.optimizer.learning_rate * factor
             point = CurvePoint(tokens=state.step * spec.batch_tokens, train_loss=state.smoothed, lr=lr)
             state.curve.append(point)
+        if state.step == fork:
+            _leave_trunk(spec, execution, state, numerics)
         now = time.monotonic()
         if now - polled >= execution.poll_seconds:
             polled = now
@@ -220,7 +224,7 @@ def _run_steps(
             stop = execution.should_stop()
             if stop or now - saved >= execution.checkpoint_seconds:
                 saved = now
-                _save(spec, execution, state, numerics)
+                _save(execution.checkpoints, run_id(spec), state, numerics)
             execution.on_progress(Progress(step=state.step, steps=spec.steps, train_loss=state.smoothed))
             if stop:
                 raise Interrupted(f"asked to stop after step {state.step} of {spec.steps}")
@@ -307,14 +311,29 @@ def _divergence(state: State) -> str | None:
     )
 
 
-def _curve_steps(steps: int) -> list[int]:
-    """Log-spaced steps from the first to the last."""
-    count = math.ceil(math.log10(steps) * CURVE_POINTS_PER_DECADE) if steps > 1 else 0
-    return sorted({round(steps ** (k / max(count, 1))) for k in range(count + 1)} | {steps})
+def _curve_steps(spec: RunSpec) -> list[int]:
+    """Log-spaced steps from the first to the last; those of a trunk are the same for every length."""
+    if spec.schedule.kind == "wsd":
+        decades = math.log10(spec.steps) * CURVE_POINTS_PER_DECADE
+        return sorted(
+            {round(10 ** (k / CURVE_POINTS_PER_DECADE)) for k in range(math.floor(decades) + 1)} | {spec.steps}
+        )
+    count = math.ceil(math.log10(spec.steps) * CURVE_POINTS_PER_DECADE) if spec.steps > 1 else 0
+    return sorted({round(spec.steps ** (k / max(count, 1))) for k in range(count + 1)} | {spec.steps})
 
 
-def _save(spec: RunSpec, execution: Execution, state: State, numerics: Numerics) -> None:
-    if execution.checkpoints is None:
+def _leave_trunk(spec: RunSpec, execution: Execution, state: State, numerics: Numerics) -> None:
+    """Keep the state that longer runs of the trunk go on from, unless another left it already."""
+    assert execution.trunk is not None
+    if not (execution.trunk / checkpoint.name_of(state.step)).exists():
+        _read_losses(state, spec.batch_tokens)
+        _save(execution.trunk, trunk_id(spec), state, numerics, keep=None)
+
+
+def _save(
+    folder: Path | None, identity: str, state: State, numerics: Numerics, keep: int | None = checkpoint.KEEP
+) -> None:
+    if folder is None:
         return
     values: dict[str, Any] = {
         "smoothed": state.smoothed.hex(),
@@ -324,14 +343,14 @@ def _save(spec: RunSpec, execution: Execution, state: State, numerics: Numerics)
     }
     tensors = {"parameters": state.parameters, **state.optimizer}
     checkpoint.write(
-        execution.checkpoints,
-        Checkpoint(run_id=run_id(spec), signature=numerics.signature, step=state.step, tensors=tensors, values=values),
+        folder,
+        Checkpoint(run_id=identity, signature=numerics.signature, step=state.step, tensors=tensors, values=values),
+        keep=keep,
     )
 
 
 def _resume(spec: RunSpec, execution: Execution, numerics: Numerics) -> State | None:
-    folder: Path | None = execution.checkpoints
-    found = checkpoint.newest(folder, run_id=run_id(spec), signature=numerics.signature) if folder else None
+    found = _latest(spec, execution, numerics.signature)
     if found is None:
         return None
     tensors = {name: tensor.to(execution.device) for name, tensor in found.tensors.items()}
@@ -344,3 +363,14 @@ def _resume(spec: RunSpec, execution: Execution, numerics: Numerics) -> State | 
         strikes=found.values["strikes"],
         curve=[CurvePoint(**point) for point in found.values["curve"]],
     )
+
+
+def _latest(spec: RunSpec, execution: Execution, signature: str) -> Checkpoint | None:
+    """The latest state of this run, left by itself or by another of its trunk."""
+    found = []
+    if execution.checkpoints is not None:
+        found.append(checkpoint.newest(execution.checkpoints, run_id=run_id(spec), signature=signature))
+    if execution.trunk is not None:
+        shared, fork = execution.trunk, branch_step(spec)
+        found.append(checkpoint.newest(shared, run_id=trunk_id(spec), signature=signature, until=fork))
+    return max((each for each in found if each is not None), key=lambda each: each.step, default=None)
