@@ -84,6 +84,8 @@ RUN_COLUMNS: tuple[Column, ...] = (
     Column("learning_rate", _FLOAT, "", "Peak learning rate at base width"),
     Column("schedule", _TEXT, "", "Shape of the learning rate over steps"),
     Column("warmup_steps", _INT, "steps", "Steps of warm-up"),
+    Column("trunk", _TEXT, "", "What the run shares with those of other lengths: their steps until a decay begins"),
+    Column("branch_tokens", _INT, "tokens", "Training tokens at which the run left its trunk and began to decay"),
     Column("precision", _TEXT, "", "Arithmetic of the matrix products"),
     Column("recipe", _INT, "", "Version of the trainer's numerics"),
     Column("corpus", _TEXT, "", "Content hash of the corpus snapshot"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import heapq
 import logging
 import time
 from collections import Counter, defaultdict
@@ -13,15 +12,15 @@ from dataclasses import dataclass, field, replace
 from orchestrator import cost, failpoints
 from orchestrator.budget import Budget, Spending
 from orchestrator.errors import CapacityError, InfrastructureError, OrchestratorError
-from orchestrator.execution import checkpoints
+from orchestrator.execution import checkpoints, trunks
 from orchestrator.execution.heartbeat import flops_of
 from orchestrator.execution.launcher import Launcher
 from orchestrator.execution.task import Outcome, Task
 from orchestrator.failures import SAME_ERROR_LIMIT, Verdict, bug_of, judge
 from orchestrator.forecast import Forecast, informed, read_progress, shares_done
-from orchestrator.ledger import Ledger
+from orchestrator.ledger import Ledger, whole_seconds
 from orchestrator.observing import Observer, Result, Snapshot
-from orchestrator.planning import Plan, Point, point_row
+from orchestrator.planning import Plan, Point, point_row, trunk_of
 from orchestrator.proposing import Proposer
 from orchestrator.store import Document, ObjectExists, Store
 from orchestrator.store.contents import read_contents
@@ -29,6 +28,7 @@ from orchestrator.store.events import EventLog, open_events
 from orchestrator.store.lease import Lease
 from orchestrator.store.tables import Tables
 from orchestrator.version import code_version
+from orchestrator.waiting import Waiting
 from orchestrator.watching import Watch
 from trainer import RunSpec, to_dict
 
@@ -71,7 +71,7 @@ class Driver:
     watch: Watch | None = None
     checkpoint_seconds: float = CHECKPOINT_SECONDS
     _inflight: dict[str, Task] = field(default_factory=dict)
-    _waiting: list[tuple[float, int, Task]] = field(default_factory=list)
+    _waiting: Waiting = field(default_factory=Waiting)
     _endings: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     _bugs: Counter[str] = field(default_factory=Counter)
     _retries: Counter[str] = field(default_factory=Counter)
@@ -159,6 +159,7 @@ class Driver:
 
     def _end(self) -> None:
         self._write_tables()
+        trunks.prune(self.store)
         self.events.add("driver ended", stopped=self._stopping)
         self.store.sweep_out()
         failpoints.hit("driver.ended")
@@ -230,7 +231,7 @@ class Driver:
 
     def _reserved(self, run_id: str) -> Spending:
         point = self.points[run_id]
-        return Spending(flops=point.flops, seconds=self.cost.seconds(point.spec))
+        return Spending(flops=point.share * point.flops, seconds=point.share * self.cost.seconds(point.spec))
 
     @property
     def _stop_request(self) -> str:
@@ -240,26 +241,26 @@ class Driver:
 
     def _dispatch(self) -> None:
         """Fill the launcher, the longest released runs first; those that the budget refuses wait for a refund."""
-        refused: list[tuple[float, int, Task]] = []
         reason: str | None = None
+
+        def affordable(task: Task) -> bool:
+            nonlocal reason
+            too_much = self._unaffordable(task.run_id)
+            reason = too_much or reason
+            return too_much is None
+
         slots = self.launcher.slots()
         planned = self.plan.sweep.sampler == "grid"
         ahead = min(max(slots, 16), DEMAND_AHEAD) if self.grows else QUEUED_AHEAD
         while len(self._inflight) < slots + ahead:
-            if planned and not refused and len(self._waiting) <= RELEASED // 2:
+            if planned and not reason and self._waiting.low(RELEASED):
                 self._propose(self._ask(RELEASED - len(self._waiting)))
-            elif not planned and not refused:  # what is asked for later knows more results
+            elif not planned and not reason:  # what is asked for later knows more results
                 self._propose(self._ask(slots - len(self._inflight) - len(self._waiting)))
-            if not self._waiting:
+            task = self._waiting.pop(affordable)
+            if task is None:
                 break
-            entry = heapq.heappop(self._waiting)
-            if too_much := self._unaffordable(entry[-1].run_id):
-                reason = too_much
-                refused.append(entry)
-            else:
-                self._start(entry[-1])
-        for entry in refused:
-            heapq.heappush(self._waiting, entry)
+            self._start(task)
         if reason and not self._inflight:
             self._finish_early(reason)
 
@@ -317,8 +318,9 @@ class Driver:
             stop_request=self._stop_request,
             lease=self.lease.number,
             memory=after.memory if after else None,
+            trunk=trunk_of(self.plan.sweep, point.spec),
         )
-        heapq.heappush(self._waiting, (-self.cost.seconds(point.spec), row["seq"], task))
+        self._waiting.add(task, seconds=self.cost.seconds(point.spec), seq=row["seq"])
 
     def _start(self, task: Task) -> None:
         failpoints.hit("dispatch.before")
@@ -388,10 +390,11 @@ class Driver:
         self.ledger.committed(commit)
         self.tables.add_curve(commit)
         row, point = commit["row"], self.points[task.run_id]
+        self._waiting.settled(task)
         self.proposer.tell(task.run_id, row["loss"])
         self._forecast.ended(point)
         if row["status"] == "ok":
-            self._timed = [*self._timed[1 - TIMED_RUNS :], (point.spec, float(row["seconds"]))]
+            self._timed = [*self._timed[1 - TIMED_RUNS :], (point.spec, whole_seconds(row))]
         self._endings.pop(task.run_id, None)
         result = f"loss {row['loss']:.3f}" if row["loss"] is not None else f"diverged: {row['reason']}"
         self._last = f"{row['budget']:.3g} x {row['params']:,}  {result}  {row['seconds']:.1f} s"
@@ -415,6 +418,7 @@ class Driver:
             self._release(self.points[task.run_id], after=verdict)
         elif final:
             self._last = f"{task.row['budget']:.3g} x {task.row['params']:,}  {verdict.status}: {outcome.reason}"
+            self._waiting.settled(task)
             self.proposer.fail(task.run_id, str(verdict.status))
             self._forecast.ended(self.points[task.run_id])
             self.observer.finished(task.row | {"status": verdict.status, "reason": outcome.reason})
@@ -447,7 +451,8 @@ class Driver:
         slots = self.launcher.slots()
         under_way = {run_id: self.points[run_id] for run_id in self.watch.under_way if run_id in self._inflight}
         progress = read_progress(self.store, under_way)
-        waiting = self.cost.seconds(self.points[self._waiting[0][-1].run_id].spec) if self._waiting else 0.0
+        longest = self._waiting.longest
+        waiting = self.cost.seconds(self.points[longest.run_id].spec) if longest else 0.0
         return Snapshot(
             plan=self.plan,
             ledger=self.ledger,

@@ -96,10 +96,10 @@ class Ledger:
 
     def seconds_of_latest(self, count: int) -> list[tuple[str, float]]:
         """Runs that ended well and how long they took, the latest proposals."""
-        table = self.table().select(["run_id", "status", "seconds"])
+        table = self.table().select(["run_id", "status", "seconds", "flops", "flops_spent"])
         table = table.filter(pc.equal(table["status"], "ok"))
         latest = table.slice(max(0, len(table) - count))
-        return list(zip(latest["run_id"].to_pylist(), latest["seconds"].to_pylist(), strict=True))
+        return [(row["run_id"], whole_seconds(row)) for row in latest.to_pylist()]
 
     def open_runs(self) -> list[str]:
         """Runs that were proposed and have no result, in order of proposal."""
@@ -155,6 +155,12 @@ class Ledger:
     def _open_rows(self) -> Iterator[Row]:
         for run_id, row in self._open.items():
             yield run_row({"row": row}, commit=None, attempts=self.attempts(run_id), running=run_id in self._running)
+
+
+def whole_seconds(row: Row) -> float:
+    """What a run would have taken from its first step, where it began at a state that another had left."""
+    share = (row["flops_spent"] or 0.0) / row["flops"]
+    return float(row["seconds"]) / share if 0 < share < 1 else float(row["seconds"])
 
 
 def _losses(settled: pa.Table) -> dict[str, float | None]:

@@ -139,8 +139,25 @@ class Schedule(Section):
 
     kind: ScheduleKind = Field("linear", description="`linear` or `cosine` to the end, or `wsd`: stable, then decay.")
     warmup_share: float = Field(0.05, ge=0, le=0.5, description="Warm-up as a share of the steps.")
+    warmup_steps: Whole | None = Field(
+        None, ge=1, description="Warm-up of so many steps at every D, in place of a share."
+    )
     decay_share: float = Field(0.2, gt=0, le=1, description="For `wsd`: the final decay as a share of the steps.")
     final_fraction: float = Field(0.0, ge=0, lt=1, description="Rate at the end, over the peak.")
+    trunks: bool = Field(
+        False,
+        description="For `wsd`: runs that differ in D alone share their steps until the decay. Needs `warmup_steps` "
+        "and a `batch` that is a number.",
+    )
+
+    @model_validator(mode="after")
+    def _trunks_are_shared(self) -> Schedule:
+        if self.trunks and (self.kind != "wsd" or self.warmup_steps is None):
+            raise ValueError(
+                f"trunks with kind {self.kind} and warmup_steps {self.warmup_steps}; expected wsd and a warm-up that "
+                "is the same at every D. For example schedule: {kind: wsd, warmup_steps: 100, trunks: true}."
+            )
+        return self
 
 
 class Counting(Section):
@@ -305,6 +322,22 @@ class Sweep(Section):
             f"{name!r} is not known; expected one of {', '.join(SAMPLERS)}, or the import path of an Optuna sampler."
             f"{hint}"
         )
+
+    @model_validator(mode="after")
+    def _trunks_have_one_batch(self) -> Sweep:
+        if not self.schedule.trunks:
+            return self
+        if isinstance(self.batch, BatchRule):
+            raise ValueError(
+                "batch is a rule of D and schedule.trunks is on; expected one batch for every D of a shape. "
+                "Use a number, such as batch: 1024."
+            )
+        if self.trainer is not None:
+            raise ValueError(
+                f"trainer is {self.trainer} and schedule.trunks is on; expected our own trainer, which keeps the state "
+                "that runs share. Switch trunks off."
+            )
+        return self
 
     @model_validator(mode="after")
     def _every_curve_has_sizes(self) -> Sweep:

@@ -18,6 +18,19 @@ disk full, I/O error, or a bucket that does not answer.
 
 
 @dataclass(frozen=True, kw_only=True)
+class Trunk:
+    """What a run shares with those that differ from it in length alone (see `trainer.trunk`).
+
+    Attributes:
+        id: Identity of the trunk.
+        branch_step: Steps done when the run's own decay begins.
+    """
+
+    id: str
+    branch_step: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Task:
     """One attempt at a run.
 
@@ -37,6 +50,7 @@ class Task:
         stop_request: Name of the request that ends the attempt after a checkpoint.
         lease: Number of the driver's lease; with `attempt` it tells apart every try there ever was.
         memory: Bytes of host memory to reserve, None for none.
+        trunk: What it shares with other runs, None for nothing.
     """
 
     run_id: str
@@ -54,6 +68,7 @@ class Task:
     stop_request: str
     lease: int
     memory: float | None = None
+    trunk: Trunk | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

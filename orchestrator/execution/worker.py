@@ -17,7 +17,7 @@ import trainer
 from orchestrator import failpoints
 from orchestrator.clock import utc_now
 from orchestrator.errors import InfrastructureError, SweepError
-from orchestrator.execution import checkpoints
+from orchestrator.execution import checkpoints, trunks
 from orchestrator.execution.heartbeat import Heartbeat
 from orchestrator.execution.logs import kept_log
 from orchestrator.execution.task import Ending, Outcome, Task
@@ -111,11 +111,17 @@ class _Attempt:
         train, spec = trainer_of(task.spec.get("trainer")), trainer.from_dict(task.spec)
         kept = checkpoints.Checkpoints(task, store)
         heartbeat = self._heartbeat = Heartbeat(task, store, also=kept.bring)
-        with _signals_noted(self.preempted, inline=self._inline), kept, heartbeat:
+        with (
+            _signals_noted(self.preempted, inline=self._inline),
+            kept,
+            heartbeat,
+            trunks.shared_folder(task.trunk, store) as trunk,
+        ):
             execution = Execution(
                 corpus=store.fetch_folder(f"corpus/{task.corpus}"),
                 checkpoints=kept.folder,
                 checkpoint_seconds=task.checkpoint_seconds,
+                trunk=trunk,
                 threads=task.threads,
                 device="cuda" if task.gpus else "cpu",
                 micro_batch=task.micro_batch,

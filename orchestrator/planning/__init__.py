@@ -5,6 +5,7 @@ from orchestrator.planning.points import Corpus, DroppedPoint, Limits, Plan, Poi
 from orchestrator.planning.rows import point_row
 from orchestrator.planning.shapes import candidate_shapes, curve_shapes, shape_rule
 from orchestrator.planning.specs import batch_contexts_for
+from orchestrator.planning.trunks import trunk_of
 
 __all__ = [
     "BUDGET_TOLERANCE",
@@ -19,4 +20,5 @@ __all__ = [
     "plan",
     "point_row",
     "shape_rule",
+    "trunk_of",
 ]

@@ -11,8 +11,9 @@ from orchestrator.planning.limits import check_tokens, limits_of, with_replicate
 from orchestrator.planning.points import Corpus, DroppedPoint, Plan, Point
 from orchestrator.planning.shapes import candidate_shapes, curve_shapes
 from orchestrator.planning.specs import batch_contexts_for, make_spec
+from orchestrator.planning.trunks import share_trunks
 from orchestrator.sweep import Budget, Sweep, Variant, seed_list
-from trainer import Transformer, count_params, flops_per_token, run_id
+from trainer import SpecError, Transformer, count_params, flops_per_token, run_id
 
 BUDGET_TOLERANCE = 0.01
 """Largest relative difference between a budget and the FLOPs that whole steps achieve; a point beyond it is dropped."""
@@ -25,6 +26,7 @@ def plan(sweep: Sweep, corpus: Corpus, cost: CostModel) -> Plan:
         SweepError: No point is left, or a point needs more text than the sweep consents to.
     """
     grid = _plan(sweep, corpus, cost, curve_shapes)
+    grid = replace(grid, points=share_trunks(sweep, grid.points))
     if sweep.sampler == "grid":
         check_tokens(grid)
         return grid
@@ -112,7 +114,10 @@ def _curve_point(
             f"the limit is {BUDGET_TOLERANCE:.0%}. Use a smaller batch."
         )
     seeds = seed_list(budget.seeds if budget.seeds is not None else sweep.seeds)
-    specs = [make_spec(sweep, corpus, shape, steps, batch_contexts, seed) for seed in seeds]
+    try:
+        specs = [make_spec(sweep, corpus, shape, steps, batch_contexts, seed) for seed in seeds]
+    except SpecError as error:
+        return drop(str(error))
     seconds = cost.seconds(specs[0])
     return [
         Point(

@@ -39,6 +39,7 @@ class Point:
         seconds: Predicted wall time on one worker.
         setting: The setting that it is of; None for a sweep of one.
         tuned: Its values of the axes that are tuned over; None without such axes.
+        share: Share of its steps that the run makes itself; the rest another run of its trunk has made before.
     """
 
     run_id: str
@@ -50,6 +51,7 @@ class Point:
     seconds: float
     setting: str | None = None
     tuned: str | None = None
+    share: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,5 +113,10 @@ class Plan:
         return math.fsum(point.seconds for point in self.points) * self.flops / self._all_flops
 
     @property
+    def flops_saved(self) -> float:
+        """Training FLOPs that runs of one trunk share."""
+        return math.fsum((1 - point.share) * point.flops for point in self.points)
+
+    @property
     def _all_flops(self) -> float:
-        return math.fsum(point.flops for point in self.points)
+        return math.fsum(point.share * point.flops for point in self.points)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from orchestrator.planning.points import Corpus, Point
+from orchestrator.planning.trunks import trunk_of
 from orchestrator.sweep import Sweep
 from trainer import count_params
 from trainer.identity import kind_of
@@ -14,6 +15,7 @@ def point_row(sweep: Sweep, point: Point, corpus: Corpus) -> dict[str, Any]:
     """What the results table can say of a point before it is run."""
     spec, shape = point.spec, point.spec.model
     counts = count_params(shape)
+    trunk = trunk_of(sweep, spec)
     return {
         "run_id": point.run_id,
         "sweep": sweep.name,
@@ -48,6 +50,8 @@ def point_row(sweep: Sweep, point: Point, corpus: Corpus) -> dict[str, Any]:
         "learning_rate": spec.optimizer.learning_rate,
         "schedule": spec.schedule.kind,
         "warmup_steps": spec.schedule.warmup_steps,
+        "trunk": trunk.id if trunk else None,
+        "branch_tokens": trunk.branch_step * spec.batch_tokens if trunk else None,
         "precision": spec.precision,
         "recipe": spec.recipe,
         "corpus": corpus.hash,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from orchestrator.planning.points import Corpus
 from orchestrator.sweep import BatchRule, Sweep
-from trainer import Data, Parametrization, RunSpec, Schedule, Transformer, recipe
+from trainer import Data, Parametrization, RunSpec, Schedule, SpecError, Transformer, recipe
 
 
 def batch_contexts_for(sweep: Sweep, tokens: float) -> int:
@@ -16,10 +16,18 @@ def batch_contexts_for(sweep: Sweep, tokens: float) -> int:
 
 
 def make_spec(sweep: Sweep, corpus: Corpus, shape: Transformer, steps: int, batch_contexts: int, seed: int) -> RunSpec:
-    """The run of a shape for so many steps, its rates and schedule by the sweep's rules."""
+    """The run of a shape for so many steps, its rates and schedule by the sweep's rules.
+
+    Raises:
+        SpecError: Warm-up and decay do not fit into the steps.
+    """
     batch_tokens = batch_contexts * shape.context
     wanted = sweep.schedule
-    warmup = recipe.warmup_steps(steps, share=wanted.warmup_share)
+    warmup = wanted.warmup_steps or recipe.warmup_steps(steps, share=wanted.warmup_share)
+    if warmup >= steps:
+        raise SpecError(
+            f"a warm-up of {warmup} steps leaves none of {steps}; expected some to decay in. Shorten schedule.warmup_steps."
+        )
     decay = max(1, round(wanted.decay_share * steps)) if wanted.kind == "wsd" else steps - warmup
     return RunSpec(
         model=shape,
@@ -30,7 +38,7 @@ def make_spec(sweep: Sweep, corpus: Corpus, shape: Transformer, steps: int, batc
         schedule=Schedule(
             kind=wanted.kind,
             warmup_steps=warmup,
-            decay_steps=min(decay, steps - warmup),
+            decay_steps=decay if wanted.trunks else min(decay, steps - warmup),
             final_fraction=wanted.final_fraction,
         ),
         parametrization=Parametrization(kind=sweep.optimizer.parametrization, base_width=sweep.optimizer.base_width),

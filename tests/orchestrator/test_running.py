@@ -28,7 +28,16 @@ def tiny(*settings: str) -> Any:
 def results(store: Path) -> pd.DataFrame:
     """What must not depend on how a sweep was interrupted."""
     table = store_rows(store).to_pandas().set_index("run_id").sort_index()
-    passing = ["seq", "seconds", "evaluation_seconds", "host", "finished_at", "attempts", "flops_spent", "seconds_spent"]
+    passing = [
+        "seq",
+        "seconds",
+        "evaluation_seconds",
+        "host",
+        "finished_at",
+        "attempts",
+        "flops_spent",
+        "seconds_spent",
+    ]
     return table.drop(columns=passing)
 
 
