@@ -13,7 +13,9 @@ import pandas as pd
 
 from analysis.errors import ConventionError, SourceError
 
-MixKind = Literal["count", "flops_rule", "evaluation", "decay"]
+MixKind = Literal["count", "flops_rule", "evaluation", "decay", "trunks"]
+
+MIX_KINDS: tuple[MixKind, ...] = get_args(MixKind)
 
 COUNTS: Mapping[str, tuple[str, ...]] = {
     "blocks+head": ("params_body", "params_head"),
@@ -28,6 +30,7 @@ _COLUMNS: Mapping[MixKind, tuple[str, ...]] = {
     "flops_rule": ("flops_rule",),
     "evaluation": ("corpus", "heldout_tokens", "context"),
     "decay": ("decayed",),
+    "trunks": ("trunk",),
 }
 
 _SENTENCES: Mapping[str, tuple[str, str]] = {
@@ -48,6 +51,10 @@ _SENTENCES: Mapping[str, tuple[str, str]] = {
     "decayed": (
         "end in {ways} states of the learning rate (decayed or not)",
         "Fit one of them, or allow it: allow_mixed=['decay']",
+    ),
+    "trunk": (
+        "are trained in {ways} ways (some branch off a shared trunk, some do not)",
+        "Fit one of them, or allow it: allow_mixed=['trunks']",
     ),
 }
 
@@ -74,7 +81,11 @@ def _counts(frame: pd.DataFrame, column: str) -> pd.Series | None:
     """Runs by value, most frequent first; None where all agree or the source does not say."""
     if column not in frame:
         return None
-    counts = frame[column].astype(object).where(frame[column].notna(), "not stated").value_counts()
+    stated = frame[column].notna()
+    values = frame[column].astype(object).where(stated, "not stated")
+    if column == "trunk":  # which one does not matter
+        values = stated.map({True: "shared", False: "alone"})
+    counts = values.value_counts()
     return counts if len(counts) > 1 else None
 
 

@@ -64,8 +64,8 @@ def fit_form(
         fixed: Coefficients held at a value, such as {"E": 1.69}.
         bounds: Limits of coefficients.
         weights: Weight of each run, shape (n,).
-        cluster: Column whose equal values share noise, such as the trunk that runs branch off; intervals then allow
-            for it.
+        cluster: Column whose equal values share noise; intervals then allow for it. None for `trunk` where runs
+            share some, else for points.
         drop_highest: Leave out this many runs of the highest loss, as Besiroglu et al. 2024 leave out five.
         seed: Seed of the search's random starts and of the bootstrap.
         engine: `compiled`, `numpy`, or whichever is there.
@@ -75,6 +75,7 @@ def fit_form(
         LawError: An unknown form, or one whose columns the runs don't have.
     """
     chosen = find_form(form) if isinstance(form, str) else form
+    cluster = cluster or shared_trunk(runs)
     if cluster is not None and cluster not in runs.frame.columns:
         raise FitError(f"cluster column {cluster!r} does not exist: expected one of {', '.join(map(str, runs.frame))}.")
     given = check_weights(weights, len(runs))
@@ -109,6 +110,12 @@ def fit_form(
         seed=seed,
         engine=engine,
     )
+
+
+def shared_trunk(runs: Runs) -> str | None:
+    """The column that says which runs branch off one trunk, None where every run is alone."""
+    trunk = runs.frame.get("trunk")
+    return "trunk" if trunk is not None and bool(trunk.notna().all()) and trunk.duplicated().any() else None
 
 
 def certify(

@@ -54,7 +54,8 @@ def read_runs(
         source: Store, Parquet file or folder, CSV, JSON, JSON lines, or a data frame.
         columns: Source column of a canonical one, for example {"params": "Model Size"}; goes before the aliases.
         status: Values of the column `status`, where there is one, that are kept; all others are counted in `dropped`.
-        allow_mixed: Differences among the runs that are taken on purpose: `count`, `flops_rule`, `evaluation`, `decay`.
+        allow_mixed: Differences among the runs that are taken on purpose: `count`, `flops_rule`, `evaluation`, `decay`,
+            `trunks`.
         count: Convention to count parameters by (`blocks+head`, `blocks`, `total` or `active`), from the columns
             `params_body`, `params_head`, ... of the source; None takes `params` as it stands.
         duplicates: What to do with a run that occurs twice, by `run_id` or else with every value equal: refuse, drop

@@ -41,7 +41,7 @@ def fit(
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="Hold a coefficient, such as E=1.69.")
     ] = None,
     allow_mixed: Annotated[
-        list[str] | None, typer.Option(help="Mix on purpose: count, flops_rule, evaluation or decay.")
+        list[str] | None, typer.Option(help="Mix on purpose: count, flops_rule, evaluation, decay or trunks.")
     ] = None,
     duplicates: Annotated[str, typer.Option(help="A run that occurs twice: refuse, drop or keep.")] = "refuse",
     drop_highest: Annotated[int, typer.Option(help="Leave out this many of the highest losses.")] = 0,
@@ -185,9 +185,10 @@ def read(
 ) -> Runs:
     """Read runs with the columns that `--map` names."""
     from analysis import read_runs
+    from analysis.conventions import MIX_KINDS
 
     for name, value, known in (
-        *(("--allow-mixed", kind, ("count", "flops_rule", "evaluation", "decay")) for kind in allow_mixed),
+        *(("--allow-mixed", kind, MIX_KINDS) for kind in allow_mixed),
         ("--duplicates", duplicates, ("refuse", "drop", "keep")),
     ):
         if value not in known:

@@ -5,7 +5,8 @@ Everything here is a function of the space, what is known and the settings; no s
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -128,20 +129,27 @@ def state_of(knowledge: Knowledge) -> dict[str, Any]:
 
 
 class _Free:
-    """What may still be proposed."""
+    """What may still be proposed, and what it costs: on a trunk that there is, the way beyond it alone."""
 
     def __init__(self, space: Space, settings: Settings, known: Known) -> None:
         used = known.used
         taken = np.zeros(len(space.cells), dtype=np.int64)
         paid = 0.0
-        for run_id in used:
+        reached: dict[str, list[int]] = defaultdict(list)
+        for run_id in _shortest_first(space, used):
             cell = space.places.get(run_id)
             if cell is not None:
                 taken[cell] += 1
-                paid += 0.0 if run_id in known.failed else float(space.flops[cell])
+                paid += 0.0 if run_id in known.failed else float(space.flops[cell]) * _share(space, run_id, reached)
+                if run_id in space.branches:
+                    reached[space.branches[run_id].trunk].append(space.branches[run_id].step)
         self.space, self.used, self.taken = space, used, taken
         self.runs, self.flops = len(used) - len(known.failed), paid
-        self.cells = (taken < space.seeds) & (paid + space.flops <= settings.max_flops * (1 + 1e-9))
+        self.price = space.flops
+        if reached:
+            left = [next((run_id for run_id in cell.runs if run_id not in used), None) for cell in space.cells]
+            self.price = space.flops * [1.0 if run_id is None else _share(space, run_id, reached) for run_id in left]
+        self.cells = (taken < space.seeds) & (paid + self.price <= settings.max_flops * (1 + 1e-9))
         if known.too_large is not None:
             self.cells &= space.params < known.too_large
 
@@ -156,6 +164,17 @@ class _Free:
         if len(rows) == 0:
             return None
         return int(rows[np.abs(np.log(self.space.params[rows]) - log_params).argmin()])
+
+
+def _shortest_first(space: Space, runs: Collection[str]) -> Collection[str]:
+    """Runs in the order in which those of a trunk are made."""
+    return sorted(runs, key=lambda run_id: space.branches[run_id].steps if run_id in space.branches else 0)
+
+
+def _share(space: Space, run_id: str, reached: Mapping[str, Sequence[int]]) -> float:
+    """Share of its steps that a run has to make where its trunk has been left at some."""
+    branch = space.branches.get(run_id)
+    return 1.0 if branch is None else branch.share(reached.get(branch.trunk, ()))
 
 
 def _choice(free: _Free, cell: int, stage: Stage, why: str, expected_se: float | None = None) -> Choice:
@@ -206,7 +225,7 @@ def _learn(knowledge: Knowledge, free: _Free, known: Known) -> Choice | Ending:
     rows = np.flatnonzero(free.cells & near)
     if len(rows) == 0:
         return Ending(reason="no point near the expected optima is left that fits into the FLOPs")
-    cost = space.flops[rows] / _scale(settings.max_flops, space) + 1 / _scale_runs(settings.max_runs, space)
+    cost = free.price[rows] / _scale(settings.max_flops, space) + 1 / _scale_runs(settings.max_runs, space)
     worth = gains(belief, target, knowledge.jacobian[rows], noise[rows])
     best = int((worth / cost).argmax())
     before, after = knowledge.standard_error(belief), None
@@ -247,7 +266,7 @@ def _floor(knowledge: Knowledge, free: _Free) -> int | None:
             beyond = (logs - optimum) * side > 0
             if (mine & beyond).sum() >= constants.FLOOR_SIZES:
                 continue
-            room = free.cells & (space.curve == curve) & beyond & (free.taken == 0) & (space.flops <= limit)
+            room = free.cells & (space.curve == curve) & beyond & (free.taken == 0) & (free.price <= limit)
             rows = np.flatnonzero(room)
             if len(rows):
                 wanted = optimum + side * 0.4 * DECADE

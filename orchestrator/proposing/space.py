@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.planning import Plan, Point
+from orchestrator.planning import Plan, Point, trunk_of
 
 Array = NDArray[np.float64]
 
@@ -36,6 +36,25 @@ class Cell:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Branch:
+    """Where a run leaves its trunk.
+
+    Attributes:
+        trunk: Identity of the trunk.
+        step: Steps done when its own decay begins.
+        steps: All its steps.
+    """
+
+    trunk: str
+    step: int
+    steps: int
+
+    def share(self, reached: Collection[int]) -> float:
+        """Share of its steps that it still has to make where runs of its trunk left off at these steps."""
+        return 1 - max((step for step in reached if step <= self.step), default=0) / self.steps
+
+
+@dataclass(frozen=True, kw_only=True)
 class Space:
     """Every cell that may be proposed, by curve and then by size.
 
@@ -43,11 +62,13 @@ class Space:
         cells: The cells.
         budgets: FLOPs of each curve, shape (curves,).
         middles: Ln N at which each curve's optimum is expected before any run.
+        branches: For sweeps that share trunks, where each run leaves its own.
     """
 
     cells: tuple[Cell, ...]
     budgets: tuple[float, ...]
     middles: tuple[float, ...]
+    branches: Mapping[str, Branch] = field(default_factory=dict)
 
     @cached_property
     def curve(self) -> NDArray[np.int64]:
@@ -136,6 +157,11 @@ def space_of(plan: Plan) -> Space:
         ),
         budgets=tuple(budgets[curve] for curve in sorted(budgets)),
         middles=tuple(_middle(plan, curve) for curve in sorted(budgets)),
+        branches={
+            point.run_id: Branch(trunk=trunk.id, step=trunk.branch_step, steps=point.spec.steps)
+            for point in plan.points
+            if (trunk := trunk_of(plan.sweep, point.spec)) is not None
+        },
     )
 
 

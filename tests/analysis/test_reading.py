@@ -110,6 +110,7 @@ def test_recounting_parameters() -> None:
         ({"heldout_tokens": [100, 200, 300]}, "evaluation", r"3 numbers of held-out tokens"),
         ({"corpus": ["a", "a", None]}, "evaluation", r"two corpora \(a: 2, not stated: 1\)"),
         ({"decayed": [True, True, False]}, "decay", r"\(True: 2, False: 1\)"),
+        ({"trunk": ["a", "b", None]}, "trunks", r"some do not\) \(shared: 2, alone: 1\)"),
     ],
 )
 def test_mixed_conventions_are_refused_unless_told_to(columns: dict[str, Any], kind: Any, message: str) -> None:

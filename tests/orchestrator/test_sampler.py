@@ -15,7 +15,7 @@ from orchestrator import cost
 from orchestrator.errors import SweepError
 from orchestrator.planning import Corpus, Plan, Point, plan
 from orchestrator.proposing import Proposer
-from orchestrator.proposing.choosing import Choice, Chooser, Ending
+from orchestrator.proposing.choosing import Choice, Chooser, Ending, _Free
 from orchestrator.proposing.knowing import understand
 from orchestrator.proposing.proposer import point_sampler, settings_of
 from orchestrator.proposing.sampler import IsoFlopSampler
@@ -327,3 +327,34 @@ def test_status_of_a_sampler_says_why_and_how_the_interval_shrank(tmp_path: Path
     before = sorted((store / "proposals").iterdir())
     run(load_sweep("smoke", settings), store, Options(inline=True))  # repeated: nothing is left
     assert sorted((store / "proposals").iterdir()) == before
+
+
+TRUNKS = ("schedule={kind: wsd, warmup_steps: 20, trunks: true}", "batch=512")
+
+
+def test_a_longer_run_costs_what_lies_beyond_its_trunk() -> None:
+    made = planned("isoflop", *TRUNKS)
+    space = space_of(made)
+    by_trunk: dict[str, list[str]] = {}
+    for run_id, branch in space.branches.items():
+        by_trunk.setdefault(branch.trunk, []).append(run_id)
+    short, long = next(
+        sorted(runs, key=lambda r: space.branches[r].steps)[:2] for runs in by_trunk.values() if len(runs) > 1
+    )
+    cell = space.places[long]
+    free = _Free(space, settings_of(made), Known(losses={short: 3.0}))
+    others = [run for run in space.cells[cell].runs if run != long]
+    assert free.price[cell] in (
+        pytest.approx(space.flops[cell] * (1 - space.branches[short].step / space.branches[long].steps)),
+        space.flops[cell],  # the cell's next run is of another seed, whose trunk there is not
+    )
+    third = _Free(space, settings_of(made), Known(losses={short: 3.0, **dict.fromkeys(others, 3.0)}))
+    assert third.price[cell] < space.flops[cell]
+    assert third.flops < sum(space.flops[space.places[run]] for run in (short, *others)) * 1.0000001
+
+
+def test_a_sampler_over_trunks_gets_more_runs_for_the_same_flops() -> None:
+    order, asked = drive(planned("isoflop", *TRUNKS))
+    alone, _ = drive(planned("isoflop", "schedule={kind: wsd, warmup_steps: 20}", "batch=512"))
+    assert asked.ending is not None
+    assert len(order) >= len(alone)

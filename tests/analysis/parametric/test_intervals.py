@@ -154,9 +154,18 @@ def test_shared_noise_widens_intervals(planted: MakeRuns) -> None:
     shared = frame.assign(
         loss=frame["loss"] * np.exp(0.02 * np.random.default_rng(5).standard_normal(9)[frame["trunk"]])
     )
-    alone, together = (fit_form(Runs(frame=shared), objective=Squares(), cluster=c) for c in (None, "trunk"))
+    together = fit_form(Runs(frame=shared), objective=Squares(), cluster="trunk")
+    alone = fit_form(Runs(frame=shared.drop(columns="trunk")), objective=Squares())
     assert together.coefficients == pytest.approx(alone.coefficients)
     assert width(together.interval("alpha")) > 1.3 * width(alone.interval("alpha"))
+
+
+def test_runs_of_a_trunk_share_noise_unasked(planted: MakeRuns) -> None:
+    runs = replicated(planted)
+    frame = runs.frame.assign(trunk=pd.qcut(runs.frame["params"], 9, labels=False).astype(str))
+    assert fit_form(Runs(frame=frame), objective=Squares()).cluster == "trunk"
+    alone = frame.assign(trunk=[f"t{row}" for row in range(len(frame))])
+    assert fit_form(Runs(frame=alone), objective=Squares()).cluster is None
 
 
 def test_prediction_interval_holds_new_runs(planted: MakeRuns) -> None:
