@@ -16,6 +16,7 @@ from pydantic import BeforeValidator, Field, ValidationError, field_validator, m
 from pydantic_core import ErrorDetails
 
 from orchestrator import axes as crossing
+from orchestrator import placeholders
 from orchestrator.optimizing import Optimizer
 from orchestrator.sections import Section, Whole
 from trainer.counting import FlopsRule, ParamConvention
@@ -176,12 +177,32 @@ class Resources(Section):
     custom: dict[str, float] = Field(default_factory=dict, description="Custom Ray resources, such as {spot: 1}.")
 
     @model_validator(mode="after")
-    def _one_gpu(self) -> Resources:
-        if self.gpus > 1:
+    def _whole_above_one(self) -> Resources:
+        if self.gpus > 1 and not self.gpus.is_integer():
             raise ValueError(
-                f"gpus is {self.gpus:g}; this trainer uses at most one GPU a run. Use gpus: 1 or a fraction."
+                f"gpus is {self.gpus:g}; expected a fraction of one GPU, or whole ones. Use gpus: {max(1, round(self.gpus))}."
             )
         return self
+
+
+class Command(Section):
+    """A command that trains a run, in place of a function."""
+
+    command: list[str] = Field(
+        min_length=1,
+        description="Program and arguments, started without a shell; `{spec}`, `{record}`, `{model.width}` and so on "
+        "are filled in. See [bring your own trainer](bring-your-own-trainer.md).",
+    )
+
+    @field_validator("command")
+    @classmethod
+    def _known_placeholders(cls, words: list[str]) -> list[str]:
+        for name in placeholders.PATTERN.findall(" ".join(words)):
+            if name.partition(".")[0] not in placeholders.KNOWN:
+                close = difflib.get_close_matches(name, placeholders.KNOWN, n=1)
+                hint = f'Did you mean "{{{close[0]}}}"?' if close else f"Known: {', '.join(placeholders.KNOWN)}."
+                raise ValueError(f"{{{name}}} is no placeholder; expected one that a run can fill in. {hint}")
+        return words
 
 
 class Cost(Section):
@@ -299,10 +320,10 @@ class Sweep(Section):
     optimizer: Optimizer
     batch: BatchRule | Annotated[Whole, Field(ge=1)] = Field(description="Tokens per step: a number, or a rule of D.")
     schedule: Schedule = Field(default_factory=Schedule)
-    trainer: str | None = Field(
+    trainer: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")] | Command | None = Field(
         None,
-        pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$",
-        description="`module:function` of your own that trains a spec, in place of ours; every node must import it.",
+        description="What trains a spec, in place of ours: `module:function` that every node can import, or "
+        "`{command: [program, argument, ...]}`.",
     )
     precision: Precision = Field("fp32", description="Arithmetic of the matrix products.")
     min_steps: Whole = Field(50, ge=1, description="A point with fewer steps is dropped.")
@@ -350,6 +371,20 @@ class Sweep(Section):
         if len(set(flops)) < len(flops):
             raise ValueError(f"budgets {flops} repeat; expected each once. Use seeds for replicates.")
         return self
+
+    @model_validator(mode="after")
+    def _several_gpus_for_a_command(self) -> Sweep:
+        if self.resources.gpus > 1 and not isinstance(self.trainer, Command):
+            raise ValueError(
+                f"resources.gpus is {self.resources.gpus:g}; this trainer uses at most one GPU a run. "
+                "Use gpus: 1 or a fraction, or a trainer of your own that is a command, such as torchrun."
+            )
+        return self
+
+    @property
+    def trainer_name(self) -> str | tuple[str, ...] | None:
+        """The trainer as a spec names it: `module:function`, the words of a command, or None for ours."""
+        return tuple(self.trainer.command) if isinstance(self.trainer, Command) else self.trainer
 
     @model_validator(mode="after")
     def _limits_have_a_measure(self) -> Sweep:

@@ -89,7 +89,7 @@ def _part(name: str, values: Any) -> Any:
     if name in PARTS:
         return PARTS[name](**values)
     if name not in KINDS:
-        return values
+        return tuple(values) if isinstance(values, list) else values
     kinds, rest = KINDS[name], dict(values)
     kind = rest.pop("kind", next(iter(kinds)))
     if kind not in kinds:

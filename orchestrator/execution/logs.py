@@ -9,11 +9,14 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import BinaryIO, cast
 
 from orchestrator.execution.task import Task
 from orchestrator.store import Store
 from orchestrator.store.local import disk_failure
+
+_open_log: ContextVar[int | None] = ContextVar("open_log", default=None)
 
 FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
@@ -31,7 +34,7 @@ def kept_log(task: Task, store: Store, *, output: bool) -> Iterator[None]:
     key = f"logs/{task.run_id}/{task.attempt:04d}.log"
     with _opened(key, store) as file:
         try:
-            with _logging_to(file), _output_to(file if output else None):
+            with _current_file(file), _logging_to(file), _output_to(file if output else None):
                 yield
         finally:
             empty = file.seek(0, os.SEEK_END) == 0
@@ -43,6 +46,20 @@ def kept_log(task: Task, store: Store, *, output: bool) -> Iterator[None]:
         path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # an earlier attempt's log lies there
             path.parent.rmdir()
+
+
+def output() -> int | None:
+    """File descriptor of the log that is open, for processes of the attempt's own; None where none is open."""
+    return _open_log.get()
+
+
+@contextmanager
+def _current_file(file: BinaryIO) -> Iterator[None]:
+    token = _open_log.set(file.fileno())
+    try:
+        yield
+    finally:
+        _open_log.reset(token)
 
 
 def _opened(key: str, store: Store) -> BinaryIO:

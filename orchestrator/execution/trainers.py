@@ -1,4 +1,4 @@
-"""Which function trains: ours, or one of the user's own, named `module:function` in the sweep file."""
+"""Which function trains: ours, one of the user's own, named `module:function` in the sweep file, or a command."""
 
 from __future__ import annotations
 
@@ -6,29 +6,33 @@ import importlib
 import inspect
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import trainer
 from orchestrator.errors import SweepError
+from orchestrator.execution import command
 from trainer import RunRecord, RunSpec
 from trainer.execution import Execution
 
 Train = Callable[[RunSpec, Execution], RunRecord]
 
 
-def trainer_of(name: str | None) -> Train:
+def trainer_of(name: str | Sequence[str] | None) -> Train:
     """The function that trains a spec.
 
     Args:
-        name: `module:function`, or None for ours. It is called with the spec, and with an `Execution` where it takes
-            two arguments.
+        name: `module:function`, the words of a command, or None for ours. A function is called with the spec, and with
+            an `Execution` where it takes two arguments.
 
     Raises:
-        SweepError: It cannot be imported here, or is no function of a spec.
+        SweepError: It cannot be imported or started here, or is no function of a spec.
     """
     if name is None:
         return trainer.train
+    if not isinstance(name, str):
+        command.check(name)
+        return command.train_by(name)
     module, _, attribute = name.partition(":")
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())

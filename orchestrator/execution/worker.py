@@ -18,6 +18,7 @@ from orchestrator import failpoints
 from orchestrator.clock import utc_now
 from orchestrator.errors import InfrastructureError, SweepError
 from orchestrator.execution import checkpoints, trunks
+from orchestrator.execution.command import CommandKilled
 from orchestrator.execution.heartbeat import Heartbeat
 from orchestrator.execution.logs import kept_log
 from orchestrator.execution.task import Ending, Outcome, Task
@@ -57,6 +58,8 @@ def execute(task: Task, *, inline: bool = False) -> Outcome:
             attempt.ended("stopped", "the sweep was stopped")
     except DeviceOutOfMemory as error:
         attempt.ended("oom", str(error))
+    except CommandKilled as error:
+        attempt.ended("killed", str(error))
     except InfrastructureError as error:
         attempt.ended("storage", str(error))
     except Exception as error:

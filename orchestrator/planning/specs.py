@@ -44,5 +44,5 @@ def make_spec(sweep: Sweep, corpus: Corpus, shape: Transformer, steps: int, batc
         parametrization=Parametrization(kind=sweep.optimizer.parametrization, base_width=sweep.optimizer.base_width),
         precision=sweep.precision,
         seed=seed,
-        trainer=sweep.trainer,
+        trainer=sweep.trainer_name,
     )
