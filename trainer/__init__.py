@@ -27,6 +27,7 @@ from trainer.errors import (
 from trainer.identity import from_dict, run_id, significant, to_dict
 from trainer.record import CurvePoint, Numerics, RunRecord
 from trainer.spec import (
+    LSTM,
     RECIPE_VERSION,
     SGD,
     AdamW,
@@ -35,6 +36,7 @@ from trainer.spec import (
     Parametrization,
     RunSpec,
     Schedule,
+    Shape,
     Transformer,
 )
 from trainer.trunk import branch_step, trunk_id
@@ -52,6 +54,7 @@ def train(spec: RunSpec, execution: Execution) -> RunRecord:
 
 __all__ = [
     "FLOPS_RULES",
+    "LSTM",
     "PARAM_CONVENTIONS",
     "RECIPE_VERSION",
     "SGD",
@@ -71,6 +74,7 @@ __all__ = [
     "RunRecord",
     "RunSpec",
     "Schedule",
+    "Shape",
     "SpecError",
     "TrainerError",
     "Transformer",

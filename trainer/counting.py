@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from trainer.spec import Transformer
+from trainer.spec import LSTM, Shape, Transformer
 
-ParamConvention = Literal["blocks+head", "blocks", "total"]
+ParamConvention = Literal["blocks+head", "blocks", "total", "active"]
 FlopsRule = Literal["exact", "exact-causal", "6nd"]
 
 PARAM_CONVENTIONS: tuple[ParamConvention, ...] = get_args(ParamConvention)
@@ -24,8 +24,8 @@ class ParamCounts:
     """Parameters of a model by part.
 
     Attributes:
-        body: Matrices of the blocks.
-        embedding: Token embedding.
+        body: Matrices of the blocks, all experts of a mixture among them.
+        embedding: Token embedding, and that of positions where they are learned.
         head: Output matrix; with a tied head the embedding, counted once more here and once in `total`.
         active: Parameters that one token's forward pass uses in a matrix product (a mixture of experts has fewer than
             it stores).
@@ -44,34 +44,53 @@ class ParamCounts:
             return self.body + self.head
         if convention == "blocks":
             return self.body
-        return self.total
+        return self.active if convention == "active" else self.total
 
 
-def count_params(shape: Transformer) -> ParamCounts:
-    """Count the parameters of `shape`; RMSNorm has no gains and nothing has a bias, so matrices are all there is."""
-    ffn_matrices = 3 if shape.activation == "swiglu" else 2
-    body = shape.layers * (4 * shape.width**2 + ffn_matrices * shape.width * shape.ffn_width)
-    embedding = shape.vocab * shape.width
+def count_params(shape: Shape) -> ParamCounts:
+    """Count the parameters of `shape`; norms have no gains and nothing has a bias, so matrices are all there is."""
+    body, unused = _lstm_body(shape) if isinstance(shape, LSTM) else _transformer_body(shape)
     head = shape.vocab * shape.width
+    positions = shape.context if isinstance(shape, Transformer) and shape.positions == "learned" else 0
+    embedding = head + positions * shape.width
     stored_head = 0 if shape.tied_head else head
     return ParamCounts(
-        body=body, embedding=embedding, head=head, active=body + head, total=body + embedding + stored_head
+        body=body,
+        embedding=embedding,
+        head=head,
+        active=body - unused + head,
+        total=body + embedding + stored_head,
     )
 
 
-def flops_per_token(shape: Transformer, rule: FlopsRule, convention: ParamConvention = "blocks+head") -> int:
+def _transformer_body(shape: Transformer) -> tuple[int, int]:
+    """Parameters of the blocks, and those of them that a token does not meet."""
+    attention = 2 * shape.width * (shape.width + shape.key_heads * shape.head_size)
+    expert = (3 if shape.activation == "swiglu" else 2) * shape.width * shape.ffn_width
+    router = shape.width * shape.experts if shape.experts > 1 else 0
+    block = attention + shape.experts * expert + router
+    return shape.layers * block, shape.layers * (shape.experts - shape.active_experts) * expert
+
+
+def _lstm_body(shape: LSTM) -> tuple[int, int]:
+    """Four gates of each layer, from the layer below and from the state; a token meets them all."""
+    return shape.layers * 8 * shape.width**2, 0
+
+
+def flops_per_token(shape: Shape, rule: FlopsRule, convention: ParamConvention = "blocks+head") -> int:
     """Training FLOPs per token: forward plus a backward of twice the forward, without recomputation.
 
-    `exact` is 6 x (body + head) + 12 L d T: two FLOPs per multiply-accumulate of every matrix product, attention
-    scores and their application included over the full T x T square; the embedding look-up counts 0. `exact-causal`
-    counts the lower half of the square, 6 L d T. `6nd` is 6 N with N under `convention`, the approximation of most
-    published laws. Norms, rotations, activations, the softmax and the optimiser are left out, as in PaLM's appendix B
-    (arXiv:2204.02311).
+    `exact` is 6 x active + 12 L d T: two FLOPs per multiply-accumulate of every matrix product, attention scores and
+    their application included over the full T x T square (whatever heads share keys); the embedding look-up counts 0,
+    and so do the experts that a token does not go through. An LSTM has no attention; the product with its first state,
+    which is zero, counts. `exact-causal` counts the lower half of the square, 6 L d T. `6nd` is 6 N with N under
+    `convention`, the approximation of most published laws. Norms, rotations, gates, activations, the softmax and the
+    optimiser are left out, as in PaLM's appendix B (arXiv:2204.02311).
     """
     counts = count_params(shape)
     if rule == "6nd":
         return 6 * counts.under(convention)
-    attention = 12 * shape.layers * shape.width * shape.context
+    attention = 12 * shape.layers * shape.width * shape.context if isinstance(shape, Transformer) else 0
     if rule == "exact-causal":
         attention //= 2
-    return 6 * (counts.body + counts.head) + attention
+    return 6 * counts.active + attention

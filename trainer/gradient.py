@@ -6,7 +6,7 @@ output into that at its input and fills in the gradients of its matrices. Tests 
 `trainer.model`.
 
 Legend: B batch, T context, n = B x T tokens, D width, F feed-forward width, V vocabulary, N heads, K head size,
-H = B x N.
+M heads of keys, G = N / M queries that share one, R = G + 2, H = B x M, P columns of the projection to all of them.
 """
 
 # ruff: noqa: N815 (tensors carry their shape in their names)
@@ -18,9 +18,17 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from trainer.model import Model, activate
-from trainer.operations import NORM_EPSILON, attention_weights, merge_heads, rotate, split_heads
-from trainer.parameters import Matrices, head_matrix
+from trainer.model import Model, activate, embed
+from trainer.operations import (
+    NORM_EPSILON,
+    attention_weights,
+    join_heads,
+    queries_keys_values,
+    split_heads,
+    turn,
+)
+from trainer.parameters import Described, Matrices, head_matrix
+from trainer.spec import Transformer
 
 
 class _Attention(NamedTuple):
@@ -29,7 +37,9 @@ class _Attention(NamedTuple):
     normed_nD: Tensor
     scale_n1: Tensor
     q_HTK: Tensor
+    q_HT1: Tensor | None
     k_HTK: Tensor
+    k_HT1: Tensor | None
     v_HTK: Tensor
     weights_HTT: Tensor
     mixed_nD: Tensor
@@ -57,69 +67,90 @@ def loss_and_gradient(
         targets_BT: The tokens that follow them.
     """
     tokens_n = tokens_BT.reshape(-1)
-    x_nD = weights["embedding"].index_select(0, tokens_n)
+    x_nD = embed(model, weights, tokens_n)
     kept = []
     for layer in range(model.shape.layers):
         x_nD, attention = _attention(model, weights, layer, x_nD)
         x_nD, feed_forward = _feed_forward(model, weights, layer, x_nD)
         kept.append((attention, feed_forward))
-    loss, grad_nD = _loss(model, weights, gradients, x_nD, targets_BT.reshape(-1, 1))
+    loss, grad_nD = put_loss(model, weights, gradients, x_nD, targets_BT.reshape(-1, 1))
     for layer in reversed(range(model.shape.layers)):
         attention, feed_forward = kept[layer]
         grad_nD = _feed_forward_back(model, weights, gradients, layer, feed_forward, grad_nD)
         grad_nD = _attention_back(model, weights, gradients, layer, attention, grad_nD)
-    if not model.shape.tied_head:
-        gradients["embedding"].zero_()
-    gradients["embedding"].index_add_(0, tokens_n, grad_nD)
+    put_embedding(model, gradients, tokens_n, grad_nD)
+    if model.shape.positions == "learned":
+        torch.sum(grad_nD.view(-1, *gradients["positions"].shape), 0, out=gradients["positions"])
     return loss
 
 
-def _norm(x_nD: Tensor) -> tuple[Tensor, Tensor]:
+def serves(shape: Transformer) -> bool:
+    """Whether `loss_and_gradient` knows every part of a shape; a mixture of experts goes through autograd."""
+    return shape.experts == 1
+
+
+def put_embedding(model: Described, gradients: Matrices, tokens_n: Tensor, grad_nD: Tensor) -> None:
+    """Add up the gradients of each token's row; a tied head has put its own there before."""
+    if not model.shape.tied_head:
+        gradients["embedding"].zero_()
+    gradients["embedding"].index_add_(0, tokens_n, grad_nD)
+
+
+def norm(x_nD: Tensor) -> tuple[Tensor, Tensor]:
     """The normed x, and what it was divided by."""
     norm_n1 = torch.linalg.vector_norm(x_nD, dim=-1, keepdim=True)
     scale_n1 = norm_n1.square_().mul_(1 / x_nD.shape[-1]).add_(NORM_EPSILON).sqrt_()
     return x_nD / scale_n1, scale_n1
 
 
-def _norm_back(grad_nD: Tensor, normed_nD: Tensor, scale_n1: Tensor) -> Tensor:
+def norm_back(grad_nD: Tensor, normed_nD: Tensor, scale_n1: Tensor) -> Tensor:
     """Take out the part of the gradient along x, whose length the norm removes."""
     along_n1 = (grad_nD * normed_nD).sum(-1, keepdim=True)
     return torch.addcmul(grad_nD, normed_nD, along_n1, value=-1 / normed_nD.shape[-1]).div_(scale_n1)
 
 
 def _attention(model: Model, weights: Matrices, layer: int, x_nD: Tensor) -> tuple[Tensor, _Attention]:
-    normed_nD, scale_n1 = _norm(x_nD)
-    q_HTK, k_HTK, v_HTK = rotate(normed_nD.to(model.dtype) @ weights[f"qkv.{layer}"], model.rotary, model.shape.heads)
-    weights_HTT = attention_weights(q_HTK, k_HTK, model.mask, model.attention_scale)
-    mixed_nD = merge_heads(torch.bmm(weights_HTT, v_HTK), model.shape.heads)
-    kept = _Attention(normed_nD, scale_n1, q_HTK, k_HTK, v_HTK, weights_HTT, mixed_nD)
+    T, G, M = model.shape.context, model.shape.groups, model.shape.key_heads
+    normed_nD, scale_n1 = norm(x_nD)
+    qkv_nP = normed_nD.to(model.dtype) @ weights[f"qkv.{layer}"]
+    q_HTK, k_HTK, v_HTK = queries_keys_values(qkv_nP, model.rotary, context=T, groups=G, key_heads=M)
+    q_HT1 = k_HT1 = None
+    if model.shape.qk_norm:
+        (q_HTK, q_HT1), (k_HTK, k_HT1) = norm(q_HTK.float()), norm(k_HTK.float())
+    low_q, low_k = q_HTK.to(model.dtype), k_HTK.to(model.dtype)
+    weights_HTT = attention_weights(low_q, low_k, model.mask, model.attention_scale)
+    mixed_nD = join_heads(torch.bmm(weights_HTT, v_HTK), context=T, key_heads=M).reshape(x_nD.shape)
+    kept = _Attention(normed_nD, scale_n1, low_q, q_HT1, low_k, k_HT1, v_HTK, weights_HTT, mixed_nD)
     return _add_product(x_nD, mixed_nD, weights[f"out.{layer}"]), kept
 
 
 def _attention_back(
     model: Model, weights: Matrices, gradients: Matrices, layer: int, kept: _Attention, grad_nD: Tensor
 ) -> Tensor:
-    T, N = model.shape.context, model.shape.heads
     low_nD = grad_nD.to(model.dtype)
-    _put_product(gradients[f"out.{layer}"], kept.mixed_nD.t(), low_nD)
-    mixed_BTNK = (low_nD @ weights[f"out.{layer}"].t()).view(-1, T, N, model.shape.width // N)
-    mixed_HTK = split_heads(mixed_BTNK)
+    put_product(gradients[f"out.{layer}"], kept.mixed_nD.t(), low_nD)
+    T, G, M, K = model.shape.context, model.shape.groups, model.shape.key_heads, model.shape.head_size
+    mixed_HTK = split_heads((low_nD @ weights[f"out.{layer}"].t()).view(-1, T, G, M, K))
     grad_weights_HTT = torch.bmm(mixed_HTK, kept.v_HTK.transpose(1, 2))
     scores_HTT = torch.ops.aten._softmax_backward_data(grad_weights_HTT, kept.weights_HTT, -1, model.dtype)
     scores_HTT.mul_(model.attention_scale)
     q_HTK = torch.bmm(scores_HTT, kept.k_HTK)
     k_HTK = torch.bmm(scores_HTT.transpose(1, 2), kept.q_HTK)
     v_HTK = torch.bmm(kept.weights_HTT.transpose(1, 2), mixed_HTK)
-    by_head = [part_HTK.view(-1, N, T, mixed_BTNK.shape[-1]).transpose(1, 2) for part_HTK in (q_HTK, k_HTK, v_HTK)]
-    pairs_BT3NK = torch.view_as_complex(torch.stack(by_head, 2).float().view(-1, T, 3, N, mixed_BTNK.shape[-1] // 2, 2))
-    qkv_n3D = torch.view_as_real(pairs_BT3NK.mul_(model.rotary_back)).view(len(grad_nD), -1).to(model.dtype)
-    _put_product(gradients[f"qkv.{layer}"], kept.normed_nD.to(model.dtype).t(), qkv_n3D)
-    normed_nD = (qkv_n3D @ weights[f"qkv.{layer}"].t()).float()
-    return grad_nD.add_(_norm_back(normed_nD, kept.normed_nD, kept.scale_n1))
+    if kept.q_HT1 is not None and kept.k_HT1 is not None:
+        q_HTK = norm_back(q_HTK.float(), kept.q_HTK.float(), kept.q_HT1)
+        k_HTK = norm_back(k_HTK.float(), kept.k_HTK.float(), kept.k_HT1)
+    x_BTRMK = torch.cat([join_heads(x_HTK, context=T, key_heads=M).float() for x_HTK in (q_HTK, k_HTK, v_HTK)], 2)
+    if model.rotary_back is not None:
+        x_BTRMK = turn(x_BTRMK, model.rotary_back)
+    qkv_nP = x_BTRMK.reshape(len(grad_nD), -1).to(model.dtype)
+    put_product(gradients[f"qkv.{layer}"], kept.normed_nD.to(model.dtype).t(), qkv_nP)
+    normed_nD = (qkv_nP @ weights[f"qkv.{layer}"].t()).float()
+    return grad_nD.add_(norm_back(normed_nD, kept.normed_nD, kept.scale_n1))
 
 
 def _feed_forward(model: Model, weights: Matrices, layer: int, x_nD: Tensor) -> tuple[Tensor, _FeedForward]:
-    normed_nD, scale_n1 = _norm(x_nD)
+    normed_nD, scale_n1 = norm(x_nD)
     up_nF = normed_nD.to(model.dtype) @ weights[f"up.{layer}"]
     active_nF = activate(model.shape.activation, up_nF)
     kept = _FeedForward(normed_nD, scale_n1, up_nF, active_nF)
@@ -130,28 +161,30 @@ def _feed_forward_back(
     model: Model, weights: Matrices, gradients: Matrices, layer: int, kept: _FeedForward, grad_nD: Tensor
 ) -> Tensor:
     low_nD = grad_nD.to(model.dtype)
-    _put_product(gradients[f"down.{layer}"], kept.active_nF.t(), low_nD)
+    put_product(gradients[f"down.{layer}"], kept.active_nF.t(), low_nD)
     up_nF = _activate_back(model, low_nD @ weights[f"down.{layer}"].t(), kept.up_nF)
-    _put_product(gradients[f"up.{layer}"], kept.normed_nD.to(model.dtype).t(), up_nF)
+    put_product(gradients[f"up.{layer}"], kept.normed_nD.to(model.dtype).t(), up_nF)
     normed_nD = (up_nF @ weights[f"up.{layer}"].t()).float()
-    return grad_nD.add_(_norm_back(normed_nD, kept.normed_nD, kept.scale_n1))
+    return grad_nD.add_(norm_back(normed_nD, kept.normed_nD, kept.scale_n1))
 
 
 def _activate_back(model: Model, grad_nF: Tensor, up_nF: Tensor) -> Tensor:
     if model.shape.activation == "gelu":
         gelu_back_nF: Tensor = torch.ops.aten.gelu_backward(grad_nF, up_nF)
         return gelu_back_nF
+    if model.shape.activation == "relu2":
+        return torch.relu(up_nF).mul_(2).mul_(grad_nF)
     gate_nF, value_nF = up_nF.chunk(2, -1)
     gate_back_nF = torch.ops.aten.silu_backward(grad_nF * value_nF, gate_nF)
     return torch.cat([gate_back_nF, grad_nF * torch.nn.functional.silu(gate_nF)], -1)
 
 
-def _loss(
-    model: Model, weights: Matrices, gradients: Matrices, x_nD: Tensor, targets_n1: Tensor
+def put_loss(
+    model: Described, weights: Matrices, gradients: Matrices, x_nD: Tensor, targets_n1: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Summed loss and its gradient in the residual stream; that of the logits is softmax minus one at the target."""
     head_DV = head_matrix(model, weights)
-    normed_nD, scale_n1 = _norm(x_nD)
+    normed_nD, scale_n1 = norm(x_nD)
     low_nD = normed_nD.to(model.dtype)
     log_probs_nV = torch.log_softmax((low_nD @ head_DV).float(), -1)
     loss = log_probs_nV.gather(1, targets_n1).sum().neg_()
@@ -159,11 +192,11 @@ def _loss(
     logits_nV.scatter_add_(1, targets_n1, logits_nV.new_full((1, 1), -1.0).expand_as(targets_n1))
     logits_nV = logits_nV.to(model.dtype)
     if model.shape.tied_head:
-        _put_product(gradients["embedding"], logits_nV.t(), low_nD)
+        put_product(gradients["embedding"], logits_nV.t(), low_nD)
         gradients["embedding"].mul_(model.logit_scale)
     else:
-        _put_product(gradients["head"], low_nD.t(), logits_nV)
-    return loss, _norm_back((logits_nV @ head_DV.t()).float(), normed_nD, scale_n1)
+        put_product(gradients["head"], low_nD.t(), logits_nV)
+    return loss, norm_back((logits_nV @ head_DV.t()).float(), normed_nD, scale_n1)
 
 
 def _add_product(x_nD: Tensor, update_nF: Tensor, matrix_FD: Tensor) -> Tensor:
@@ -173,7 +206,7 @@ def _add_product(x_nD: Tensor, update_nF: Tensor, matrix_FD: Tensor) -> Tensor:
     return x_nD + update_nF @ matrix_FD
 
 
-def _put_product(out: Tensor, left: Tensor, right: Tensor) -> None:
+def put_product(out: Tensor, left: Tensor, right: Tensor) -> None:
     """Write left x right into `out`, which may be of another dtype."""
     if left.dtype == out.dtype:
         torch.mm(left, right, out=out)

@@ -10,10 +10,10 @@ import math
 from typing import Any
 
 from trainer.errors import SpecError
-from trainer.spec import SGD, AdamW, Data, Muon, Parametrization, RunSpec, Schedule, Transformer
+from trainer.spec import LSTM, SGD, AdamW, Data, Muon, Parametrization, RunSpec, Schedule, Transformer
 
 KINDS: dict[str, dict[str, type]] = {
-    "model": {"transformer": Transformer},
+    "model": {"transformer": Transformer, "lstm": LSTM},
     "optimizer": {"adamw": AdamW, "sgd": SGD, "muon": Muon},
 }
 """Parts of a spec that may be of several types, by the `kind` that JSON names; the first of a part goes without."""

@@ -1,6 +1,7 @@
-"""A decoder-only transformer as functions of its matrices: pre-norm with RMSNorm without gains, rotary positions, no biases.
+"""A decoder-only transformer as functions of its matrices: pre-norm with RMSNorm without gains, no biases.
 
-Legend: B batch, T context, n = B x T tokens, D width, F feed-forward width, V vocabulary, K head size, N heads.
+Legend: B batch, T context, n = B x T tokens, D width, F feed-forward width, V vocabulary, K head size, N heads,
+M heads of keys, G = N / M queries that share one, R = G + 2, H = B x M, P columns of the projection to all of them.
 """
 
 from __future__ import annotations
@@ -11,7 +12,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from trainer.operations import causal_attention, causal_mask, merge_heads, rms_norm, rotary_table, rotate
+from trainer import experts
+from trainer.operations import (
+    causal_attention,
+    causal_mask,
+    join_heads,
+    queries_keys_values,
+    rms_norm,
+    rotary_table,
+)
 from trainer.parameters import Matrices, Part, head_matrix
 from trainer.parametrization import attention_scale, logit_scale
 from trainer.spec import Activation, RunSpec, Transformer
@@ -26,15 +35,23 @@ At 64 tokens a base of 30 or 100 scores .02 nats better than the usual 10,000, m
 def layout(shape: Transformer) -> tuple[Part, ...]:
     """The matrices of a model, in the order in which the flat vector holds them."""
     D, F, V = shape.width, shape.ffn_width, shape.vocab
+    keys = shape.key_heads * shape.head_size
+    branches = (F, F) if shape.activation == "swiglu" else (F,)
     parts = [Part(name="embedding", group="embedding", shape=(V, D))]
+    if shape.positions == "learned":
+        parts.append(Part(name="positions", group="embedding", shape=(shape.context, D)))
     for layer in range(shape.layers):
-        branches = (F, F) if shape.activation == "swiglu" else (F,)
         parts += [
-            Part(name=f"qkv.{layer}", group="hidden", shape=(D, 3 * D), joined=(D, D, D)),
+            Part(name=f"qkv.{layer}", group="hidden", shape=(D, D + 2 * keys), joined=(D, keys, keys)),
             Part(name=f"out.{layer}", group="output", shape=(D, D)),
-            Part(name=f"up.{layer}", group="hidden", shape=(D, sum(branches)), joined=branches),
-            Part(name=f"down.{layer}", group="output", shape=(F, D)),
         ]
+        if shape.experts > 1:
+            parts.append(Part(name=f"router.{layer}", group="hidden", shape=(D, shape.experts)))
+        for expert in experts.names(shape, layer):
+            parts += [
+                Part(name=f"up.{expert}", group="hidden", shape=(D, sum(branches)), joined=branches),
+                Part(name=f"down.{expert}", group="output", shape=(F, D)),
+            ]
     if not shape.tied_head:
         parts.append(Part(name="head", group="head", shape=(D, V)))
     return tuple(parts)
@@ -50,9 +67,9 @@ class Model:
         dtype: Arithmetic of the matrix products; the residual stream, norms and the softmax of the loss stay in fp32.
         attention_scale: Factor of q·k.
         logit_scale: Factor of the logits.
-        rotary: Table of rotations, shape (T, 3, 1, K/2).
+        rotary: Table of rotations, shape (T, R, 1, K/2); None without rotary positions.
         rotary_back: Its inverse, which turns gradients back.
-        mask: Causal mask, shape (T, T).
+        mask: Causal mask, shape (G T, T).
     """
 
     shape: Transformer
@@ -60,15 +77,16 @@ class Model:
     dtype: torch.dtype
     attention_scale: float
     logit_scale: float
-    rotary: Tensor
-    rotary_back: Tensor
+    rotary: Tensor | None
+    rotary_back: Tensor | None
     mask: Tensor
 
 
 def build(spec: RunSpec, device: str = "cpu") -> Model:
     """The model of a spec, without parameters."""
     shape = spec.model
-    rotary = rotary_table(shape.context, shape.width // shape.heads, ROTARY_BASE_OVER_CONTEXT * shape.context)
+    assert isinstance(shape, Transformer)
+    rotary = _rotary(shape)
     dtype = torch.bfloat16 if spec.precision == "bf16" else torch.float32
     return Model(
         shape=shape,
@@ -76,41 +94,73 @@ def build(spec: RunSpec, device: str = "cpu") -> Model:
         dtype=dtype,
         attention_scale=attention_scale(shape, spec.parametrization),
         logit_scale=logit_scale(shape, spec.parametrization),
-        rotary=rotary.to(device),
-        rotary_back=rotary.conj().resolve_conj().to(device),
-        mask=causal_mask(shape.context).to(device, dtype),
+        rotary=None if rotary is None else rotary.to(device),
+        rotary_back=None if rotary is None else rotary.conj().resolve_conj().to(device),
+        mask=causal_mask(shape.context, shape.groups).to(device, dtype),
     )
 
 
-def hidden(model: Model, weights: Matrices, tokens_BT: Tensor) -> Tensor:
-    """Final normed state of every token, shape (n, D), in the dtype of matrix products."""
-    x_nD = functional.embedding(tokens_BT.reshape(-1), weights["embedding"])
+def _rotary(shape: Transformer) -> Tensor | None:
+    if shape.positions != "rotary":
+        return None
+    base = ROTARY_BASE_OVER_CONTEXT * shape.context
+    return rotary_table(shape.context, shape.head_size, base, shape.groups)
+
+
+def hidden(model: Model, weights: Matrices, tokens_BT: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Final normed state of every token, shape (n, D), in the dtype of matrix products, and the routers' imbalance."""
+    x_nD, imbalance = embed(model, weights, tokens_BT.reshape(-1)), None
     for layer in range(model.shape.layers):
-        qkv_n3D = _normed(model, x_nD) @ weights[f"qkv.{layer}"]
-        q_HTK, k_HTK, v_HTK = rotate(qkv_n3D, model.rotary, model.shape.heads)
-        y_HTK = causal_attention(q_HTK, k_HTK, v_HTK, model.mask, model.attention_scale)
-        x_nD = x_nD + merge_heads(y_HTK, model.shape.heads) @ weights[f"out.{layer}"]
-        up_nF = activate(model.shape.activation, _normed(model, x_nD) @ weights[f"up.{layer}"])
-        x_nD = x_nD + up_nF @ weights[f"down.{layer}"]
-    return _normed(model, x_nD)
+        x_nD = x_nD + _attention(model, weights, layer, _normed(model, x_nD))
+        if model.shape.experts > 1:
+            y_nD, added = experts.mixture(model, weights, layer, _normed(model, x_nD), activate)
+            imbalance = added if imbalance is None else imbalance + added
+        else:
+            up_nF = activate(model.shape.activation, _normed(model, x_nD) @ weights[f"up.{layer}"])
+            y_nD = up_nF @ weights[f"down.{layer}"]
+        x_nD = x_nD + y_nD
+    return _normed(model, x_nD), imbalance
 
 
 def logits(model: Model, weights: Matrices, tokens_BT: Tensor) -> Tensor:
     """Logits of the next token, fp32, shape (n, V)."""
-    return (hidden(model, weights, tokens_BT) @ head_matrix(model, weights)).float()
+    return (hidden(model, weights, tokens_BT)[0] @ head_matrix(model, weights)).float()
 
 
 def losses(model: Model, weights: Matrices, tokens_BT: Tensor, targets_BT: Tensor) -> tuple[Tensor, Tensor]:
-    """Summed loss of a batch, nats, and what training minimises, which is the same."""
-    logits_nV = logits(model, weights, tokens_BT)
+    """Summed loss of a batch, nats, and what training minimises: with experts, the loss and a share of their imbalance."""
+    x_nD, imbalance = hidden(model, weights, tokens_BT)
+    logits_nV = (x_nD @ head_matrix(model, weights)).float()
     loss = functional.cross_entropy(logits_nV, targets_BT.reshape(-1), reduction="sum")
-    return loss, loss
+    return loss, loss if imbalance is None else loss + experts.BALANCE_WEIGHT * imbalance
+
+
+def embed(model: Model, weights: Matrices, tokens_n: Tensor) -> Tensor:
+    """The residual stream before the first block, shape (n, D)."""
+    x_nD = functional.embedding(tokens_n, weights["embedding"])
+    if model.shape.positions != "learned":
+        return x_nD
+    positions_TD = weights["positions"]
+    return (x_nD.view(-1, *positions_TD.shape) + positions_TD).view(x_nD.shape)
+
+
+def _attention(model: Model, weights: Matrices, layer: int, normed_nD: Tensor) -> Tensor:
+    T, G, M = model.shape.context, model.shape.groups, model.shape.key_heads
+    qkv_nP = normed_nD @ weights[f"qkv.{layer}"]
+    q_HTK, k_HTK, v_HTK = queries_keys_values(qkv_nP, model.rotary, context=T, groups=G, key_heads=M)
+    if model.shape.qk_norm:
+        q_HTK, k_HTK = (rms_norm(x_HTK.float()).to(model.dtype) for x_HTK in (q_HTK, k_HTK))
+    mixed_HTK = causal_attention(q_HTK, k_HTK, v_HTK, model.mask, model.attention_scale)
+    mixed_nD = join_heads(mixed_HTK, context=T, key_heads=M).reshape(normed_nD.shape)
+    return mixed_nD @ weights[f"out.{layer}"]
 
 
 def activate(activation: Activation, up_nF: Tensor) -> Tensor:
     """The feed-forward non-linearity."""
     if activation == "gelu":
         return functional.gelu(up_nF)
+    if activation == "relu2":
+        return functional.relu(up_nF).square()
     gate_nF, value_nF = up_nF.chunk(2, -1)
     return functional.silu(gate_nF) * value_nF
 

@@ -59,7 +59,7 @@ def _transformer(spec: RunSpec, device: str) -> Network:
         logit_scale=built.logit_scale,
         logits=partial(model.logits, built),
         losses=partial(model.losses, built),
-        by_hand=partial(gradient.loss_and_gradient, built),
+        by_hand=partial(gradient.loss_and_gradient, built) if gradient.serves(built.shape) else None,
     )
 
 

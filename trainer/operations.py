@@ -1,6 +1,7 @@
 """The model's operations in plain torch, and the constant tables that they need.
 
-Legend: n tokens (batch x context), D width, V vocabulary, H batch x heads, T context, K head size.
+Legend: B batch, T context, n = B x T tokens, D width, N heads, K head size, M heads of keys, G = N / M queries that share
+one, R = G + 2 rows of M heads (queries, keys, values), H = B x M, P = R x M x K columns of their projection.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ def rms_norm(x_nD: Tensor) -> Tensor:
 
 
 def attention_weights(q_HTK: Tensor, k_HTK: Tensor, mask_TT: Tensor, scale: float) -> Tensor:
-    """softmax(scale q k' + mask), shape (H, T, T)."""
+    """softmax(scale q k' + mask), shape (H, G T, T)."""
     return torch.softmax(torch.baddbmm(mask_TT, q_HTK, k_HTK.transpose(1, 2), alpha=scale), -1)
 
 
@@ -29,43 +30,60 @@ def causal_attention(q_HTK: Tensor, k_HTK: Tensor, v_HTK: Tensor, mask_TT: Tenso
 
     On a CPU the fused kernel is no faster in fp32 at these sizes, and its backward in bf16 takes most of a step.
     """
-    if q_HTK.is_cuda:
-        return functional.scaled_dot_product_attention(q_HTK, k_HTK, v_HTK, is_causal=True, scale=scale)
-    return torch.bmm(attention_weights(q_HTK, k_HTK, mask_TT, scale), v_HTK)
+    if not q_HTK.is_cuda:
+        return torch.bmm(attention_weights(q_HTK, k_HTK, mask_TT, scale), v_HTK)
+    G = q_HTK.shape[1] // k_HTK.shape[1]
+    each_k, each_v = (x_HTK.repeat_interleave(G, 0) for x_HTK in (k_HTK, v_HTK))
+    mixed = functional.scaled_dot_product_attention(
+        q_HTK.view(each_k.shape), each_k, each_v, is_causal=True, scale=scale
+    )
+    return mixed.reshape(q_HTK.shape)
 
 
-def rotate(qkv_n3D: Tensor, rotary: Tensor, heads: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Queries, keys and values by head, each of shape (H, T, K); queries and keys turned by their position."""
-    T, K = len(rotary), qkv_n3D.shape[-1] // (3 * heads)
-    pairs_BT3NK = torch.view_as_complex(qkv_n3D.float().view(-1, T, 3, heads, K // 2, 2))
-    turned_BT3NK = torch.view_as_real(pairs_BT3NK * rotary).flatten(-2).to(qkv_n3D.dtype)
-    q_HTK, k_HTK, v_HTK = (split_heads(part_BTNK) for part_BTNK in turned_BT3NK.unbind(2))
+def queries_keys_values(
+    qkv_nP: Tensor, rotary: Tensor | None, *, context: int, groups: int, key_heads: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries, shape (H, G T, K), keys and values, each of shape (H, T, K); turned by position where there is a table.
+
+    The G queries that share a key lie one after another, so that one product serves them all.
+    """
+    x_BTRMK = qkv_nP.view(-1, context, groups + 2, key_heads, qkv_nP.shape[-1] // ((groups + 2) * key_heads))
+    if rotary is not None:
+        x_BTRMK = turn(x_BTRMK, rotary)
+    q_HTK, k_HTK, v_HTK = (split_heads(x_BTGMK) for x_BTGMK in torch.split(x_BTRMK, [groups, 1, 1], 2))
     return q_HTK, k_HTK, v_HTK
 
 
-def split_heads(x_BTNK: Tensor) -> Tensor:
-    """Heads beside the batch, shape (H, T, K)."""
-    B, T, N, K = x_BTNK.shape
-    return x_BTNK.transpose(1, 2).reshape(B * N, T, K)
+def turn(x_BTRMK: Tensor, rotary: Tensor) -> Tensor:
+    """Multiply neighbouring pairs of coordinates by unit complex numbers."""
+    pairs = torch.view_as_complex(x_BTRMK.float().view(*x_BTRMK.shape[:-1], -1, 2))
+    return torch.view_as_real(pairs * rotary).flatten(-2).to(x_BTRMK.dtype)
 
 
-def merge_heads(x_HTK: Tensor, heads: int) -> Tensor:
-    """Heads side by side in the width, shape (n, D)."""
-    H, T, K = x_HTK.shape
-    return x_HTK.view(H // heads, heads, T, K).transpose(1, 2).reshape(-1, heads * K)
+def split_heads(x_BTGMK: Tensor) -> Tensor:
+    """Heads of keys beside the batch, the queries of each in a row, shape (H, G T, K)."""
+    B, T, G, M, K = x_BTGMK.shape
+    return x_BTGMK.permute(0, 3, 2, 1, 4).reshape(B * M, G * T, K)
 
 
-def rotary_table(context: int, head_size: int, base: float) -> Tensor:
-    """Rotations of queries, keys and values (these by nothing) as unit complex numbers, shape (T, 3, 1, K/2).
+def join_heads(x_HTK: Tensor, *, context: int, key_heads: int) -> Tensor:
+    """Inverse of `split_heads`, shape (B, T, G, M, K)."""
+    H, rows, K = x_HTK.shape
+    return x_HTK.view(H // key_heads, key_heads, rows // context, context, K).permute(0, 3, 2, 1, 4)
+
+
+def rotary_table(context: int, head_size: int, base: float, groups: int = 1) -> Tensor:
+    """Rotations of queries and keys, and of values by nothing, as unit complex numbers, shape (T, R, 1, K/2).
 
     Su et al. 2021 (arXiv:2104.09864); neighbouring coordinates form a pair.
     """
     pairs = torch.arange(head_size // 2, dtype=torch.float64)
     angles = torch.arange(context, dtype=torch.float64)[:, None] * base ** (-2 * pairs / head_size)
     turned = torch.polar(torch.ones_like(angles), angles)
-    return torch.stack([turned, turned, torch.ones_like(turned)], 1)[:, :, None].to(torch.complex64)
+    rows = [turned] * (groups + 1) + [torch.ones_like(turned)]
+    return torch.stack(rows, 1)[:, :, None].to(torch.complex64)
 
 
-def causal_mask(context: int) -> Tensor:
-    """0 where a query may look and -inf where it may not, shape (T, T)."""
-    return torch.full((context, context), -math.inf).triu(1)
+def causal_mask(context: int, groups: int = 1) -> Tensor:
+    """0 where a query may look and -inf where it may not, shape (G T, T)."""
+    return torch.full((context, context), -math.inf).triu(1).repeat(groups, 1)

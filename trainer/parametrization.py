@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from trainer.spec import SGD, Muon, Optimizer, Parametrization, Transformer
+from trainer.spec import SGD, Muon, Optimizer, Parametrization, Shape, Transformer
 
 Group = Literal["embedding", "hidden", "output", "head"]
 """`hidden` matrices read the residual stream, `output` projections write to it."""
@@ -62,7 +62,7 @@ def init_std(group: Group, fan_in: int, parametrization: Parametrization) -> flo
     return 1 / math.sqrt(fan_in) if init == "fan_in" else init
 
 
-def learning_rate(group: Group, shape: Transformer, parametrization: Parametrization, optimizer: Optimizer) -> float:
+def learning_rate(group: Group, shape: Shape, parametrization: Parametrization, optimizer: Optimizer) -> float:
     """Peak learning rate of a matrix."""
     of_group = {"embedding": optimizer.embedding_multiplier, "head": optimizer.head_multiplier}.get(group, 1.0)
     update = update_of(group, optimizer)
@@ -90,7 +90,7 @@ def attention_scale(shape: Transformer, parametrization: Parametrization) -> flo
     return float(parametrization.base_head_size**0.5 / head_size)
 
 
-def logit_scale(shape: Transformer, parametrization: Parametrization) -> float:
+def logit_scale(shape: Shape, parametrization: Parametrization) -> float:
     """Factor of the logits: base width / width under `mup` for a tied head, as the embedding decides its rate."""
     if parametrization.kind == "mup" and shape.tied_head:
         return parametrization.base_width / shape.width

@@ -14,7 +14,8 @@ from trainer.errors import SpecError
 RECIPE_VERSION = 1
 """Bumped whenever a change of the trainer changes the losses of an unchanged spec."""
 
-Activation = Literal["gelu", "swiglu"]
+Activation = Literal["gelu", "swiglu", "relu2"]
+Positions = Literal["rotary", "learned", "none"]
 Precision = Literal["fp32", "bf16"]
 ScheduleKind = Literal["linear", "cosine", "wsd"]
 DecayRule = Literal["coupled", "independent"]
@@ -28,17 +29,24 @@ def later(default: Any) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class Transformer:
-    """Shape of a decoder-only transformer: pre-norm, RMSNorm without gains, rotary positions, no biases.
+    """Shape of a decoder-only transformer: pre-norm, RMSNorm without gains, no biases.
 
     Attributes:
         layers: Number of blocks L.
         width: Residual width d.
         heads: Attention heads; must divide `width`, with an even head size (rotary pairs).
-        ffn_width: Hidden width of the feed-forward part (for SwiGLU: of each of its two branches).
+        ffn_width: Hidden width of the feed-forward part (for SwiGLU: of each of its two branches), or of each expert.
         vocab: Number of token ids V.
         context: Tokens per window T.
-        activation: Feed-forward non-linearity.
+        activation: Feed-forward non-linearity; `relu2` is the square of ReLU (So et al. 2021, arXiv:2109.08668).
         tied_head: Whether the head is the embedding matrix.
+        kv_heads: Heads of keys and values, each shared by heads / kv_heads queries (Ainslie et al. 2023,
+            arXiv:2305.13245); None for as many as `heads`.
+        positions: Where the network learns a token's place from: rotations of queries and keys, an embedding of each
+            position, or the causal mask alone.
+        qk_norm: Whether queries and keys are normed, each head by itself (Henry et al. 2020, arXiv:2010.04245).
+        experts: Feed-forward parts of each block that a router chooses among; 1 for none.
+        active_experts: Experts that each token goes through.
     """
 
     layers: int
@@ -49,19 +57,79 @@ class Transformer:
     context: int
     activation: Activation = "gelu"
     tied_head: bool = False
+    kv_heads: int | None = later(None)
+    positions: Positions = later("rotary")
+    qk_norm: bool = later(False)
+    experts: int = later(1)
+    active_experts: int = later(1)
 
     def __post_init__(self) -> None:
-        for name in ("layers", "width", "heads", "ffn_width", "vocab", "context"):
-            if getattr(self, name) < 1:
-                raise SpecError(f"{name} is {getattr(self, name)}; expected at least 1. Choose a larger {name}.")
+        _at_least_one(self, "layers", "width", "heads", "ffn_width", "vocab", "context", "experts", "active_experts")
         if self.width % self.heads or (self.width // self.heads) % 2:
             raise SpecError(
                 f"width {self.width} with {self.heads} heads gives a head size of {self.width / self.heads:g}; "
                 "expected an even whole number. Choose a width that is a multiple of twice the heads."
             )
+        if self.kv_heads is not None and (self.kv_heads < 1 or self.heads % self.kv_heads):
+            raise SpecError(
+                f"{self.heads} heads share {self.kv_heads} kv_heads; expected a divisor of the heads. "
+                "Choose kv_heads that divides them."
+            )
+        if self.active_experts > self.experts:
+            raise SpecError(
+                f"active_experts is {self.active_experts} of {self.experts} experts; expected no more than there are. "
+                "Choose fewer active_experts or more experts."
+            )
+
+    @property
+    def head_size(self) -> int:
+        """Width of a head K."""
+        return self.width // self.heads
+
+    @property
+    def key_heads(self) -> int:
+        """Heads of keys and of values."""
+        return self.kv_heads or self.heads
+
+    @property
+    def groups(self) -> int:
+        """Queries that share a key."""
+        return self.heads // self.key_heads
 
 
-Shape = Transformer
+@dataclass(frozen=True, kw_only=True)
+class LSTM:
+    """Shape of a recurrent network: long short-term memory cells (Hochreiter & Schmidhuber 1997), as wide as the stream.
+
+    Each layer reads the normed sum of the embedding and of the layers below (residual, as in the transformer) and adds its
+    own state. No biases; a constant of 1 opens the forget gate (Jozefowicz et al. 2015). The state is
+    zero at the start of every window.
+
+    Attributes:
+        layers: Number of layers L.
+        width: Width d of the cells and of the residual stream.
+        vocab: Number of token ids V.
+        context: Tokens per window T.
+        tied_head: Whether the head is the embedding matrix.
+    """
+
+    layers: int
+    width: int
+    vocab: int
+    context: int
+    tied_head: bool = False
+
+    def __post_init__(self) -> None:
+        _at_least_one(self, "layers", "width", "vocab", "context")
+
+
+def _at_least_one(shape: Transformer | LSTM, *names: str) -> None:
+    for name in names:
+        if getattr(shape, name) < 1:
+            raise SpecError(f"{name} is {getattr(shape, name)}; expected at least 1. Choose a larger {name}.")
+
+
+Shape = Transformer | LSTM
 """Shape of a model of any family."""
 
 

@@ -118,7 +118,7 @@ def _train(spec: RunSpec, execution: Execution) -> RunRecord:
     model = build(spec, execution.device)
     state = _resume(spec, execution, numerics) or _start(spec, execution.device)
     resumed_at = state.step
-    with torch.no_grad(), torch.inference_mode(execution.device == "cpu"):
+    with torch.no_grad(), torch.inference_mode(_goes_by_hand(model, execution.device)):
         reason = _run_steps(spec, execution, corpus, model, state, numerics)
     record = RunRecord(
         status="diverged" if reason else "ok",
@@ -243,7 +243,7 @@ def _batches(spec: RunSpec, corpus: Corpus, device: str, step: int) -> Iterator[
 
 def _gradient_function(spec: RunSpec, model: Network, state: State, gradient: Tensor, micro_batch: int) -> Gradient:
     """What a step calls on its batch: puts the gradient of the summed loss into `gradient` and gives that loss."""
-    one_pass = _by_autograd if state.parameters.is_cuda or model.by_hand is None else _by_hand
+    one_pass = _by_hand if _goes_by_hand(model, state.parameters.device.type) else _by_autograd
     if micro_batch >= spec.batch_contexts:
         return one_pass(model, state.parameters, gradient)
     part = torch.empty_like(gradient)
@@ -258,6 +258,10 @@ def _gradient_function(spec: RunSpec, model: Network, state: State, gradient: Te
         return torch.stack(losses).sum()
 
     return in_parts
+
+
+def _goes_by_hand(model: Network, device: str) -> bool:
+    return device == "cpu" and model.by_hand is not None
 
 
 def _by_hand(model: Network, parameters: Tensor, gradient: Tensor) -> Gradient:

@@ -36,29 +36,37 @@ def both(spec: RunSpec) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return loss.detach(), torch.autograd.grad(objective, leaf)[0], by_hand, gradient
 
 
-@pytest.mark.parametrize(
-    ("layers", "heads", "activation", "tied"),
-    list(itertools.product((1, 2), (1, 4), ("gelu", "swiglu"), (False, True))),
-)
+SHAPES: list[dict[str, object]] = [
+    {"layers": layers, "heads": heads, "activation": activation, "tied_head": tied}
+    for layers, heads, activation, tied in itertools.product((1, 2), (1, 4), ("gelu", "swiglu"), (False, True))
+] + [
+    {"activation": "relu2"},
+    {"heads": 4, "kv_heads": 2},
+    {"heads": 8, "kv_heads": 2, "qk_norm": True, "layers": 2},
+    {"qk_norm": True, "positions": "none"},
+    {"positions": "learned"},
+    {"positions": "learned", "tied_head": True, "heads": 4, "kv_heads": 1, "qk_norm": True, "activation": "relu2"},
+]
+
+
+@pytest.mark.parametrize("changes", SHAPES, ids=str)
 @pytest.mark.parametrize(
     ("precision", "tolerance"),
     # Rounding of fp32 and of bf16 (2^-24 and 2^-9) over the depth of the graph.
     [("fp32", 1e-5), ("bf16", 2e-2)],
 )
 def test_equals_autograd(
-    spec: RunSpec,
-    with_shape: Reshape,
-    layers: int,
-    heads: int,
-    activation: str,
-    tied: bool,
-    precision: str,
-    tolerance: float,
+    spec: RunSpec, with_shape: Reshape, changes: dict[str, object], precision: str, tolerance: float
 ) -> None:
-    spec = with_shape(spec, layers=layers, heads=heads, activation=activation, tied_head=tied)
+    spec = with_shape(spec, **changes)
     loss, gradient, by_hand, gradient_by_hand = both(replace(spec, precision=precision))
     assert abs(by_hand / loss - 1) < tolerance
     assert (gradient_by_hand - gradient).norm() < tolerance * gradient.norm()
+
+
+def test_what_is_not_written_by_hand_goes_through_autograd(spec: RunSpec, with_shape: Reshape) -> None:
+    assert build(spec).by_hand is not None
+    assert build(with_shape(spec, experts=2)).by_hand is None
 
 
 def test_directional_derivative(spec: RunSpec) -> None:

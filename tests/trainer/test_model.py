@@ -18,9 +18,22 @@ Reshape = Callable[..., RunSpec]
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize("heads", [1, 2])
-def test_the_future_does_not_change_the_past(spec: RunSpec, with_shape: Reshape, heads: int, precision: str) -> None:
-    spec = replace(with_shape(spec, heads=heads, layers=2), precision=precision)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"heads": 1},
+        {"heads": 2},
+        {"heads": 4, "kv_heads": 2, "qk_norm": True},
+        {"positions": "learned", "activation": "relu2"},
+        {"positions": "none"},
+        {"experts": 4, "active_experts": 2},
+    ],
+    ids=str,
+)
+def test_the_future_does_not_change_the_past(
+    spec: RunSpec, with_shape: Reshape, changes: dict[str, object], precision: str
+) -> None:
+    spec = replace(with_shape(spec, layers=2, **changes), precision=precision)
     model = build(spec)
     generator = torch.Generator().manual_seed(0)
     flat = initialize(spec.model, spec.parametrization, seed=0)
@@ -29,7 +42,12 @@ def test_the_future_does_not_change_the_past(spec: RunSpec, with_shape: Reshape,
     changed_BT = tokens_BT.clone()
     changed_BT[:, 20:] = torch.randint(256, (2, 12), generator=generator)
     before, after = (model.logits(matrices(model, flat), t).view(2, 32, -1) for t in (tokens_BT, changed_BT))
-    assert torch.equal(before[:, :20], after[:, :20])
+    if (
+        spec.model.experts > 1
+    ):  # as many tokens as chose it go through an expert at once: products of other sizes round alike
+        assert torch.allclose(before[:, :20], after[:, :20], atol=1e-4 if precision == "fp32" else 0.05)
+    else:
+        assert torch.equal(before[:, :20], after[:, :20])
     assert not torch.allclose(before[:, 20:], after[:, 20:])
 
 
@@ -60,3 +78,53 @@ def test_rates_follow_width_as_the_rule_says(spec: RunSpec, with_shape: Reshape)
 def test_heads_must_divide_the_width_evenly(width: int, heads: int) -> None:
     with pytest.raises(SpecError, match=r"expected .*\. Choose "):
         Transformer(layers=1, width=width, heads=heads, ffn_width=4, vocab=256, context=8)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"kv_heads": 3}, {"kv_heads": 0}, {"experts": 2, "active_experts": 3}, {"experts": 0}]
+)
+def test_parts_that_do_not_fit_are_refused(spec: RunSpec, with_shape: Reshape, changes: dict[str, object]) -> None:
+    with pytest.raises(SpecError, match=r"expected .*\. Choose "):
+        with_shape(spec, **changes)
+
+
+def test_shared_keys_are_repeated_keys(spec: RunSpec, with_shape: Reshape) -> None:
+    """Grouped keys give what ordinary heads give whose key and value matrices repeat."""
+    shared = with_shape(spec, heads=4, kv_heads=2, layers=1)
+    plain = with_shape(shared, kv_heads=None)
+    generator = torch.Generator().manual_seed(0)
+    few = matrices(
+        build(shared), torch.randn(len(initialize(shared.model, shared.parametrization, 0)), generator=generator)
+    )
+    many = dict(few)
+    q, k, v = few["qkv.0"].split([16, 8, 8], 1)
+    many["qkv.0"] = torch.cat([q, k, k, v, v], 1)  # query heads 0 1 2 3 read keys 0 1 0 1
+    tokens_BT = torch.randint(256, (2, 32), generator=generator)
+    assert torch.allclose(
+        build(shared).logits(few, tokens_BT), build(plain).logits(many, tokens_BT), atol=1e-3, rtol=1e-3
+    )
+
+
+@pytest.mark.parametrize(("positions", "sees_order"), [("rotary", True), ("learned", True), ("none", False)])
+def test_order_is_seen_through_positions_alone(
+    spec: RunSpec, with_shape: Reshape, positions: str, sees_order: bool
+) -> None:
+    """One layer, without positions: the last logits do not change with the order of what comes before."""
+    spec = with_shape(spec, positions=positions)
+    model = build(spec)
+    generator = torch.Generator().manual_seed(0)
+    flat = 0.3 * torch.randn(len(initialize(spec.model, spec.parametrization, 0)), generator=generator)
+    tokens_BT = torch.randint(256, (1, 32), generator=generator)
+    shuffled_BT = torch.cat([tokens_BT[:, :31].flip(1), tokens_BT[:, 31:]], 1)
+    last, other = (model.logits(matrices(model, flat), each_BT)[-1] for each_BT in (tokens_BT, shuffled_BT))
+    assert torch.allclose(last, other, atol=1e-3) != sees_order
+
+
+def test_normed_queries_and_keys_do_not_grow(spec: RunSpec, with_shape: Reshape) -> None:
+    spec = with_shape(spec, qk_norm=True)
+    model = build(spec)
+    generator = torch.Generator().manual_seed(0)
+    weights = matrices(model, torch.randn(len(initialize(spec.model, spec.parametrization, 0)), generator=generator))
+    larger = weights | {"qkv.0": torch.cat([100 * weights["qkv.0"][:, :32], weights["qkv.0"][:, 32:]], 1)}
+    tokens_BT = torch.randint(256, (1, 32), generator=generator)
+    assert torch.allclose(model.logits(weights, tokens_BT), model.logits(larger, tokens_BT), atol=1e-3, rtol=1e-3)
