@@ -11,7 +11,7 @@ from typing import Literal, get_args
 
 import pandas as pd
 
-from analysis.errors import ConventionError, SourceError
+from analysis.errors import ConventionError, FitError, SourceError
 
 MixKind = Literal["count", "flops_rule", "evaluation", "decay", "trunks"]
 
@@ -69,6 +69,26 @@ def refuse_mixtures(frame: pd.DataFrame, *, kinds: Iterable[MixKind]) -> None:
         if (counts := _counts(frame, column)) is not None:
             advice = _SENTENCES[column][1].format(first=_value(counts.index[0]))
             raise ConventionError(f"these runs {_difference(column, counts)}. {advice}")
+
+
+def settings_of(frame: pd.DataFrame) -> list[str]:
+    """Settings that a sweep compares, in its order; empty for a sweep of one."""
+    return [] if "setting" not in frame else [str(name) for name in frame["setting"].dropna().unique()]
+
+
+def refuse_settings(frame: pd.DataFrame) -> None:
+    """Raise where the runs are of several settings.
+
+    Raises:
+        FitError: With the runs of each setting.
+    """
+    if "setting" in frame and (counts := _counts(frame, "setting")) is not None:
+        listed = ", ".join(f"{name}: {n}" for name, n in counts.items())
+        first = counts.index[0]
+        raise FitError(
+            f"these runs are of {len(counts)} settings ({listed}); a fit takes one. Choose it: --setting {first!r}, or "
+            f"runs.where(setting={first!r}); or compare two of them with isoflop compare."
+        )
 
 
 def mixtures(frame: pd.DataFrame) -> list[str]:

@@ -25,6 +25,7 @@ from analysis.results import Dropped, FitWarning, Interval
 from analysis.run_checks import stopping_warnings
 from analysis.table import Array, Runs
 from analysis.trend import Trend, fit_trend
+from analysis.tuning import one_point_each
 
 CURVE_POINTS = 1500
 """Log-spaced FLOPs at which training curves are compared, as Hoffmann et al. 2022 do."""
@@ -140,6 +141,7 @@ def fit_envelope(runs: Runs, curves: pd.DataFrame | None = None, *, level: float
     Raises:
         FitError: One budget only, or an envelope of a single point or size.
     """
+    runs = one_point_each(runs)
     points = average_replicates(runs)
     envelope = _final_envelope(points.frame) if curves is None else _curve_envelope(runs, curves)
     _refuse_unusable(envelope, runs)

@@ -23,6 +23,7 @@ from analysis.points import average_replicates, with_budgets
 from analysis.results import FitWarning, Interval
 from analysis.table import Array, Runs
 from analysis.trend import t_quantile
+from analysis.tuning import one_point_each
 
 if TYPE_CHECKING:
     from analysis.fitting.objective import Objective
@@ -164,7 +165,7 @@ def backtest(
     """
     if not forms:
         raise FitError(f"no forms to compare; expected at least one of {', '.join(FORMS)}. Name one.")
-    runs, grouping = _grouped(runs)
+    runs, grouping = _grouped(one_point_each(runs))
     budgets = np.unique(runs.column("budget"))
     if len(budgets) <= LEAST_BUDGETS:
         raise FitError(

@@ -31,6 +31,7 @@ from analysis.results import Dropped, FitWarning, Interval
 from analysis.run_checks import stopping_warnings
 from analysis.table import Runs
 from analysis.trend import Trend, Weights, fit_trend
+from analysis.tuning import one_point_each
 from analysis.vertices import CurveKind, Variable
 
 if TYPE_CHECKING:
@@ -200,7 +201,7 @@ def fit_isoflop(
     Raises:
         FitError: One budget only, no budgets, or no curve of three sizes.
     """
-    runs = with_budgets(runs, tolerance=budget_tolerance)
+    runs = with_budgets(one_point_each(runs), tolerance=budget_tolerance)
     points = average_replicates(runs)
     shapes = shape_rule(runs)
     curves = gather_curves(points.frame, variable, shapes)

@@ -31,6 +31,7 @@ from analysis.formfit import FormFit, Minimised
 from analysis.forms import Form, find_form
 from analysis.run_checks import stopping_warnings
 from analysis.table import Runs
+from analysis.tuning import one_point_each
 
 __all__ = ["FormFit", "certify", "choose_delta", "fit_form"]
 
@@ -78,6 +79,7 @@ def fit_form(
     cluster = cluster or shared_trunk(runs)
     if cluster is not None and cluster not in runs.frame.columns:
         raise FitError(f"cluster column {cluster!r} does not exist: expected one of {', '.join(map(str, runs.frame))}.")
+    runs = one_point_each(runs)
     given = check_weights(weights, len(runs))
     kept, positions = drop_highest_losses(runs, drop_highest)
     columns = form_columns(kept, chosen)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from analysis.errors import SourceError
 from analysis.results import Dropped
 
 Array = NDArray[np.float64]
@@ -45,3 +46,25 @@ class Runs:
     def column(self, name: str) -> Array:
         """One numeric column as a float64 array of shape (n,)."""
         return self.frame[name].to_numpy(dtype=np.float64)
+
+    def where(self, **values: object) -> Runs:
+        """The runs with these values, such as `runs.where(setting="swiglu")`.
+
+        Raises:
+            SourceError: A column that is not there, or a value that no run has.
+        """
+        frame = self.frame
+        for name, value in values.items():
+            if name not in frame:
+                raise SourceError(
+                    f"{self.source or 'the table'} has no column {name!r}; expected one of "
+                    f"{', '.join(map(str, frame.columns))}. Choose by one of these."
+                )
+            known = frame[name].dropna().unique()
+            frame = frame[frame[name] == value]
+            if frame.empty:
+                raise SourceError(
+                    f"no run has {name} {value!r}; expected one of {', '.join(map(str, known)) or 'nothing: it is empty'}. "
+                    "Choose one of these."
+                )
+        return replace(self, frame=frame.reset_index(drop=True))

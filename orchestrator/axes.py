@@ -82,6 +82,9 @@ def refusal(
             return f"axis {key} has the values {list(values)}; expected at least one, each once. Correct the list."
     if key := next((key for key in tune if key not in axes), None):
         return f"tune names {key}, which is no axis; expected one of {', '.join(axes) or 'no key'}. Add it to axes."
+    for key in tune:
+        if wrong := [value for value in axes[key] if not _is_positive(value)]:
+            return f"tuned axis {key} has the value {wrong[0]!r}; expected positive numbers. Compare it as a setting."
     if (settings or axes) and sampler != "grid":
         return (
             f"sampler {sampler} with settings or axes; expected sampler: grid, which runs every setting. "
@@ -92,6 +95,10 @@ def refusal(
 
 def _is_shared(key: str) -> bool:
     return any(key == shared or key.startswith(f"{shared}.") for shared in SHARED) or key == "data"
+
+
+def _is_positive(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0
 
 
 def _short_names(axes: Mapping[str, Any]) -> dict[str, str]:
