@@ -56,6 +56,8 @@ def judge(outcome: Outcome, task: Task, history: Sequence[str]) -> Verdict:
             return Verdict(action="leave", status="cancelled")
         case "withdrawn":
             return Verdict(action="leave")
+        case "unfit":  # nothing was tried, so no word of it is left
+            return Verdict(action="again", memory=task.memory, micro_batch=task.micro_batch, gpus=task.gpus)
         case "refused":
             return Verdict(action="refuse", status="error")
         case "storage":

@@ -7,7 +7,7 @@ at it, not what a worker's clock says.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from orchestrator.execution.task import Task
@@ -24,6 +24,22 @@ START_FACTOR = 5.0
 
 USUAL_STEPS = 5.0
 """A step that takes this many times the run's own average is stuck."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sight:
+    """What was seen at one look, each a list of runs.
+
+    Attributes:
+        started: Seen to be under way for the first time.
+        stuck: Under way, and without a step for too long.
+        forgotten: Not started for long, although machines have room: a request that was lost on its way, such as one
+            that Ray keeps at a node that froze.
+    """
+
+    started: Sequence[str] = ()
+    stuck: Sequence[str] = ()
+    forgotten: Sequence[str] = ()
 
 
 @dataclass
@@ -51,19 +67,19 @@ class Watch:
         self._clock = clock
         self._next_look = 0.0
         self._seen: dict[str, _Seen] = {}
+        self._flowed_at = clock()
+        self._patience = least
 
-    def look(self, tasks: Mapping[str, Task]) -> tuple[list[str], list[str]]:
+    def look(self, tasks: Mapping[str, Task], has_room: Callable[[Task], bool]) -> Sight:
         """Look at runs that were handed to a launcher, where it is time to.
 
         Args:
             tasks: Those whose outcome is awaited, by run.
-
-        Returns:
-            Runs seen to be under way for the first time, and runs that are stuck.
+            has_room: Whether a machine could start a task now.
         """
         now = self._clock()
         if now < self._next_look:
-            return [], []
+            return Sight()
         self._next_look = now + self._look
         under_way = self._store.under_way().intersection(tasks)
         started = sorted(under_way - self._seen.keys())
@@ -71,7 +87,13 @@ class Watch:
             self._seen[run_id] = _Seen(step=None, since=now, next_read=now)
         for run_id in self._seen.keys() - under_way:
             del self._seen[run_id]
-        return started, sorted(run_id for run_id in under_way if self._is_stuck(tasks[run_id], now))
+        if started:
+            self._flowed_at = now
+        return Sight(
+            started=started,
+            stuck=sorted(run_id for run_id in under_way if self._is_stuck(tasks[run_id], now)),
+            forgotten=self._forgotten([task for run_id, task in tasks.items() if run_id not in under_way], has_room),
+        )
 
     @property
     def under_way(self) -> list[str]:
@@ -81,6 +103,23 @@ class Watch:
     def forget(self, run_id: str) -> None:
         """A run's attempt has ended."""
         self._seen.pop(run_id, None)
+        self._flowed_at = self._clock()
+
+    def _forgotten(self, waiting: Sequence[Task], has_room: Callable[[Task], bool]) -> list[str]:
+        """Runs that wait although there is room, once nothing has started or ended for long.
+
+        To take one back costs it its place in a queue, so it is waited twice as long each time: machines may merely be
+        slow to start their first worker.
+        """
+        now = self._clock()
+        could_start = [task.run_id for task in waiting if has_room(task)]
+        if not could_start:
+            self._flowed_at = now
+        if now - self._flowed_at <= self._patience:
+            return []
+        self._flowed_at = now
+        self._patience *= 2
+        return sorted(could_start)
 
     def _is_stuck(self, task: Task, now: float) -> bool:
         """Whether a run made no step for too long; its progress is read only as often as that needs."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 
 from orchestrator.errors import CapacityError
-from orchestrator.execution.task import Outcome, Task
+from orchestrator.execution.task import Ending, Outcome, Task
 from orchestrator.execution.worker import execute
 from orchestrator.sweep import Resources
 
@@ -23,6 +23,7 @@ class InlineLauncher:
                     "Set resources.gpus: 0, or start on a machine with a CUDA build of torch and a GPU."
                 )
         self._queue: deque[Task] = deque()
+        self._taken_back: list[Outcome] = []
 
     def slots(self) -> int:
         """One."""
@@ -34,11 +35,20 @@ class InlineLauncher:
 
     def wait(self, timeout: float) -> list[Outcome]:
         """Execute the oldest task."""
+        if self._taken_back:
+            outcomes, self._taken_back = self._taken_back, []
+            return outcomes
         return [execute(self._queue.popleft(), inline=True)] if self._queue else []
 
-    def kill(self, run_id: str) -> None:
-        """Forget a queued task; one that is executing is this very process."""
-        self._queue = deque(task for task in self._queue if task.run_id != run_id)
+    def has_room(self, task: Task) -> bool:
+        """Never: what waits here waits for this very process."""
+        return False
+
+    def kill(self, run_id: str, *, ending: Ending = "killed", reason: str = "it was killed") -> None:
+        """Take a queued task back; one that is executing is this very process."""
+        for task in [task for task in self._queue if task.run_id == run_id]:
+            self._queue.remove(task)
+            self._taken_back.append(Outcome(run_id=run_id, attempt=task.attempt, ending=ending, reason=reason))
 
     def close(self) -> None:
         """Nothing to let go of."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from orchestrator.execution.task import Outcome, Task
+from orchestrator.execution.task import Ending, Outcome, Task
 
 
 class Launcher(Protocol):
@@ -19,8 +19,15 @@ class Launcher(Protocol):
     def wait(self, timeout: float) -> list[Outcome]:
         """Outcomes that have come in, waiting up to `timeout` seconds for the first."""
 
-    def kill(self, run_id: str) -> None:
-        """End a task by force; its outcome comes back as `killed`."""
+    def has_room(self, task: Task) -> bool:
+        """Whether a machine could start a task at this moment, as far as the machines say."""
+
+    def kill(self, run_id: str, *, ending: Ending = "killed", reason: str = "it was killed") -> None:
+        """End a task by force, or take it back where it has not started.
+
+        Its outcome comes back soon, even from a machine that does not answer: with this ending and reason, or as it
+        was if it had ended by itself.
+        """
 
     def close(self) -> None:
         """Let go of the machines."""

@@ -1,8 +1,7 @@
-"""Attempts as Ray tasks. The only module that imports Ray.
+"""Attempts as Ray tasks.
 
 Placement, detection of death and autoscaling are Ray's. Running again is not: tasks have no retries of Ray's own, and
-every end comes back as
-an `Outcome` for `orchestrator.failures` to judge.
+every end comes back as an `Outcome` for `orchestrator.failures` to judge.
 """
 
 from __future__ import annotations
@@ -11,16 +10,29 @@ import logging
 import math
 import os
 import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 from orchestrator.errors import CapacityError, InfrastructureError
 from orchestrator.execution import authentication
-from orchestrator.execution.remote import execute_remotely
 from orchestrator.execution.task import Ending, Outcome, Task
 from orchestrator.sweep import Resources
 
 SLOTS_SECONDS = 2.0
 """How often the cluster is asked for its size (chosen): nodes come and go in seconds at best."""
+
+
+LETTING_GO_SECONDS = 15.0
+"""How long a task that was killed may take to end before it counts as lost with its node (chosen)."""
+
+
+@dataclass(frozen=True)
+class _Verdict:
+    """What a killed task's outcome will be, and when it no longer needs Ray's word."""
+
+    outcome: Outcome
+    due: float
 
 
 class RayLauncher:
@@ -36,33 +48,49 @@ class RayLauncher:
         self._ray = _connect(address)
         self._request = _request(resources)
         self._inflight: dict[Any, Task] = {}
-        self._killed: set[str] = set()
+        self._killed: dict[Any, _Verdict] = {}
+        self._refusals: dict[str, str] = {}
+        self._rounds = 0
         self._slots_known_at = -math.inf
         self._slots = 0
         _check_capacity(self._ray, self._request, address)
         self._remote = self._ray.remote(
             num_cpus=resources.cpus,
             num_gpus=resources.gpus,
+            memory=resources.memory,
             resources=dict(resources.custom),
             max_retries=0,
             max_calls=0,  # GPU tasks would otherwise get a fresh process, which imports torch again
-        )(execute_remotely)
-        self._default_memory = resources.memory
+        )(_entry())
+        self._usual = (resources.gpus, resources.memory)
 
     def slots(self) -> int:
         """Runs that fit on the nodes alive now; nodes that join count within seconds."""
         now = time.monotonic()
         if now - self._slots_known_at > SLOTS_SECONDS:
-            nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
-            self._slots = sum(_fits(node, self._request) for node in nodes)
+            self._slots = sum(_fits(node, self._request) for node in self._nodes())
             self._slots_known_at = now
         return max(1, self._slots)
 
+    def has_room(self, task: Task) -> bool:
+        """Whether some node has what a task asks for free at this moment; other people's tasks count, too."""
+        request = self._request | {"GPU": task.gpus, "memory": task.memory or self._request.get("memory", 0.0)}
+        request = {name: amount for name, amount in request.items() if amount}
+        try:
+            free = self._ray._private.state.available_resources_per_node()
+        except (AttributeError, RuntimeError):  # a private part of Ray, absent in some versions
+            return False
+        return any(_fits(node, request) for name, node in free.items() if name not in self._refusals)
+
     def submit(self, task: Task) -> None:
         """Hand a task to Ray's scheduler."""
-        memory = task.memory or self._default_memory
-        remote = self._remote.options(memory=memory) if memory else self._remote
-        self._inflight[remote.remote(task)] = task
+        options: dict[str, Any] = {}
+        if (task.gpus, task.memory or self._usual[1]) != self._usual:
+            options |= {"num_gpus": task.gpus, "memory": task.memory or self._usual[1]}
+        if self._refusals or self._rounds:
+            options["label_selector"] = {"ray.io/node-id": self._elsewhere()}
+        remote = self._remote.options(**options) if options else self._remote
+        self._inflight[remote.remote(vars(task))] = task
 
     def wait(self, timeout: float) -> list[Outcome]:
         """Outcomes of whatever has ended, however it ended."""
@@ -71,25 +99,44 @@ class RayLauncher:
         ready, _ = self._ray.wait(list(self._inflight), num_returns=1, timeout=timeout)
         if ready and len(self._inflight) > 1:
             ready, _ = self._ray.wait(list(self._inflight), num_returns=len(self._inflight), timeout=0)
-        return [self._outcome(reference, self._inflight.pop(reference)) for reference in ready]
+        outcomes = [self._outcome(reference, self._inflight.pop(reference)) for reference in ready]
+        return [*outcomes, *self._let_go()]
 
-    def kill(self, run_id: str) -> None:
-        """End a task's worker process."""
+    def kill(self, run_id: str, *, ending: Ending = "killed", reason: str = "it was killed") -> None:
+        """End a task's worker process, or take the task back from Ray's queues.
+
+        What is submitted from now on is of another scheduling class for Ray. It would otherwise wait behind the lease
+        requests of this one, and those that Ray holds at a node that froze are never answered.
+        """
         for reference, task in self._inflight.items():
             if task.run_id == run_id:
-                self._killed.add(run_id)
+                outcome = Outcome(run_id=run_id, attempt=task.attempt, ending=ending, reason=reason)
+                self._killed[reference] = _Verdict(outcome, time.monotonic() + LETTING_GO_SECONDS)
                 self._ray.cancel(reference, force=True)
+        self._rounds += 1
 
     def close(self) -> None:
         """Disconnect; an embedded Ray ends with it."""
         self._ray.shutdown()
 
+    def _elsewhere(self) -> str:
+        """Any node but those that refused; the last name is no node's and makes a class of its own for every round."""
+        return f"!in({','.join([*self._refusals, f'round-{self._rounds}'])})"
+
+    def _let_go(self) -> list[Outcome]:
+        """Outcomes of tasks that were killed and did not end: their node does not answer, and may never."""
+        now = time.monotonic()
+        over = [reference for reference, verdict in self._killed.items() if now > verdict.due]
+        for reference in over:
+            del self._inflight[reference]
+        return [self._killed.pop(reference).outcome for reference in over]
+
     def _outcome(self, reference: Any, task: Task) -> Outcome:
         exceptions = self._ray.exceptions
+        killed = self._killed.pop(reference, None)
         ending: Ending
         try:
-            outcome: Outcome = self._ray.get(reference)
-            return outcome
+            return self._served(task, *self._ray.get(reference))
         except exceptions.OutOfMemoryError as error:
             ending, reason = "killed", f"host memory: {_first_line(error)}"
         except (exceptions.WorkerCrashedError, exceptions.TaskCancelledError) as error:
@@ -97,13 +144,50 @@ class RayLauncher:
         except exceptions.RuntimeEnvSetupError as error:
             ending, reason = "refused", f"Ray could not prepare a worker: {_first_line(error)}"
         except exceptions.RayTaskError as error:
-            ending, reason = "refused", f"a worker could not import isoflop: {_first_line(error.cause or error)}"
+            ending, reason = "refused", f"a worker could not run isoflop: {_first_line(error.cause or error)}"
         except exceptions.RayError as error:
             ending, reason = "lost", f"the node went away: {_first_line(error)}"
-        if task.run_id in self._killed:
-            self._killed.discard(task.run_id)
-            ending, reason = "killed", "made no step for too long and was killed"
+        if killed is not None:
+            return killed.outcome
         return Outcome(run_id=task.run_id, attempt=task.attempt, ending=ending, reason=reason)
+
+    def _served(self, task: Task, node: str, came: Outcome | str) -> Outcome:
+        """What a worker gave back; a node that refuses gets no more tasks, and others go on."""
+        if isinstance(came, str):
+            came = Outcome(run_id=task.run_id, attempt=task.attempt, ending="refused", reason=came)
+        if came.ending != "refused":
+            return came
+        known = node in self._refusals
+        self._refusals[node] = came.reason or ""
+        self._slots_known_at = -math.inf
+        if not any(_fits(other, self._request) for other in self._nodes()):
+            return came
+        return replace(came, ending="unfit", notes=() if known else (f"{came.reason} This node gets no more runs.",))
+
+    def _nodes(self) -> list[dict[str, float]]:
+        """Resources of the nodes that are alive and did not refuse."""
+        nodes = self._ray.nodes()
+        return [node["Resources"] for node in nodes if node["Alive"] and node["NodeID"] not in self._refusals]
+
+
+def _entry() -> Callable[[dict[str, Any]], tuple[str, Any]]:
+    """What Ray runs on a node. It travels by value and takes plain data, so that a node without isoflop can say so."""
+
+    def attempt(task: dict[str, Any]) -> tuple[str, Any]:
+        import socket
+
+        import ray
+
+        node = ray.get_runtime_context().get_node_id()
+        try:
+            from orchestrator.execution.remote import execute_remotely
+            from orchestrator.execution.task import Task
+        except ImportError as error:
+            host = socket.gethostname()
+            return node, f"{host} cannot import isoflop: {error}; expected it there. Install it on every node."
+        return node, execute_remotely(Task(**task))
+
+    return attempt
 
 
 def _connect(address: str | None) -> Any:

@@ -6,14 +6,26 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Ending = Literal[
-    "ok", "diverged", "oom", "error", "lost", "killed", "preempted", "stopped", "withdrawn", "refused", "storage"
+    "ok",
+    "diverged",
+    "oom",
+    "error",
+    "lost",
+    "killed",
+    "preempted",
+    "stopped",
+    "withdrawn",
+    "unfit",
+    "refused",
+    "storage",
 ]
 """How an attempt ended.
 
-`ok` and `diverged` are committed. `oom`: device memory. `error`: an exception. `lost`: node gone. `killed`: the worker
-process died, or was killed because it was stuck. `preempted`: SIGTERM. `stopped`: we asked. `withdrawn`: we asked
-before it began. `refused`: the worker cannot serve this store (does not see it, or runs another version). `storage`:
-disk full, I/O error, or a bucket that does not answer.
+`ok` and `diverged` are committed. `oom`: device memory. `error`: an exception. `lost`: node gone, or it never started
+the attempt. `killed`: the worker process died, or was killed because it was stuck. `preempted`: SIGTERM. `stopped`: we
+asked. `withdrawn`: we asked before it began. `refused`: the worker cannot serve this store (does not see it, or runs
+another version), and no node is left that might. `unfit`: the same, but others are left. `storage`: disk full, I/O
+error, or a bucket that does not answer.
 """
 
 

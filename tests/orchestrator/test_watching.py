@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 from orchestrator.execution.task import Task
 from orchestrator.store import Store
-from orchestrator.watching import LEAST_SECONDS, START_FACTOR, Watch
+from orchestrator.watching import LEAST_SECONDS, START_FACTOR, Sight, Watch
 
 
 class Clock:
@@ -24,6 +25,8 @@ class Clock:
 class Scene:
     """One run, its progress and its watcher."""
 
+    room = False
+
     def __init__(self, folder: Path, trainer: str | None = None) -> None:
         self.store = Store(folder)
         self.clock = Clock()
@@ -37,12 +40,23 @@ class Scene:
         document = {"attempt": 0, "first": first, "step": step, "steps": steps, "seconds": seconds}
         self.store.note_progress("r", document)
 
+    def look(self) -> Sight:
+        """Look, with or without room on the machines."""
+        return self.watch.look(self.tasks, lambda task: self.room)
+
     def stuck_after(self, limit: float) -> float:
         """Seconds of standing still until the run counts as stuck."""
+        return self._after(limit, lambda sight: sight.stuck)
+
+    def forgotten_after(self, limit: float) -> float:
+        """Seconds of waiting until the run counts as forgotten."""
+        return self._after(limit, lambda sight: sight.forgotten)
+
+    def _after(self, limit: float, said: Callable[[Sight], object]) -> float:
         start = self.clock.now
         while self.clock.now - start < limit:
             self.clock.now += 2.0
-            if self.watch.look(self.tasks)[1]:
+            if said(self.look()):
                 return self.clock.now - start
         return float("inf")
 
@@ -53,12 +67,12 @@ def scene(tmp_path: Path) -> Scene:
 
 
 def test_a_run_starts_when_its_worker_says_so(scene: Scene) -> None:
-    assert scene.watch.look(scene.tasks) == ([], [])
+    assert not scene.look().started
     scene.progress(None, first=None)
     scene.clock.now = 10
-    assert scene.watch.look(scene.tasks) == (["r"], [])
+    assert scene.look().started == ["r"]
     scene.clock.now = 20
-    assert scene.watch.look(scene.tasks) == ([], [])
+    assert not scene.look().started
 
 
 def test_a_run_that_makes_no_step_is_stuck_after_two_minutes(scene: Scene) -> None:
@@ -93,3 +107,24 @@ def test_it_is_said_once_per_standstill(scene: Scene) -> None:
     scene.progress(10)
     first = scene.stuck_after(1000)
     assert scene.stuck_after(first - 10) == float("inf")
+
+
+def test_a_run_that_nobody_starts_is_forgotten_only_while_there_is_room(scene: Scene) -> None:
+    assert scene.forgotten_after(10_000) == float("inf")
+    scene.room = True
+    assert LEAST_SECONDS < scene.forgotten_after(1000) <= LEAST_SECONDS + 4
+    scene.progress(None, first=None)
+    assert scene.forgotten_after(10_000) == float("inf")
+
+
+def test_each_time_it_is_waited_twice_as_long(scene: Scene) -> None:
+    scene.room = True
+    waits = [scene.forgotten_after(10_000) for _ in range(4)]
+    assert all(LEAST_SECONDS * 2**i < wait <= LEAST_SECONDS * 2**i + 4 for i, wait in enumerate(waits))
+
+
+def test_while_runs_end_nothing_is_forgotten(scene: Scene) -> None:
+    scene.room = True
+    for _ in range(100):
+        assert scene.forgotten_after(100) == float("inf")
+        scene.watch.forget("another")

@@ -12,7 +12,7 @@ from multiprocessing.process import BaseProcess
 
 from orchestrator import failpoints
 from orchestrator.execution.remote import execute_remotely
-from orchestrator.execution.task import Outcome, Task
+from orchestrator.execution.task import Ending, Outcome, Task
 
 
 class ForkedLauncher:
@@ -32,6 +32,8 @@ class ForkedLauncher:
         self._outlive = outlive
         self._queue: list[tuple[int, Task]] = []
         self._running: dict[Connection, tuple[Task, BaseProcess]] = {}
+        self._killed: dict[str, Outcome] = {}
+        self._taken_back: list[Outcome] = []
         self._submitted = 0
 
     def slots(self) -> int:
@@ -43,14 +45,22 @@ class ForkedLauncher:
         self._fill()
 
     def wait(self, timeout: float) -> list[Outcome]:
-        ready = wait(list(self._running), timeout) if self._running else []
-        outcomes = [self._outcome(connection) for connection in ready if isinstance(connection, Connection)]
+        outcomes, self._taken_back = self._taken_back, []
+        ready = wait(list(self._running), 0 if outcomes else timeout) if self._running else []
+        outcomes += [self._outcome(connection) for connection in ready if isinstance(connection, Connection)]
         self._fill()
         return outcomes
 
-    def kill(self, run_id: str) -> None:
+    def has_room(self, task: Task) -> bool:
+        return False
+
+    def kill(self, run_id: str, *, ending: Ending = "killed", reason: str = "it was killed") -> None:
+        for entry in [entry for entry in self._queue if entry[1].run_id == run_id]:
+            self._queue.remove(entry)
+            self._taken_back.append(Outcome(run_id=run_id, attempt=entry[1].attempt, ending=ending, reason=reason))
         for task, process in self._running.values():
             if task.run_id == run_id and process.pid is not None:
+                self._killed[run_id] = Outcome(run_id=run_id, attempt=task.attempt, ending=ending, reason=reason)
                 os.kill(process.pid, signal.SIGKILL)
 
     def close(self) -> None:
@@ -76,8 +86,10 @@ class ForkedLauncher:
         task, process = self._running.pop(connection)
         try:
             outcome: Outcome = connection.recv()
+            self._killed.pop(task.run_id, None)
         except EOFError:
-            outcome = Outcome(run_id=task.run_id, attempt=task.attempt, ending="killed", reason="the worker died")
+            died = Outcome(run_id=task.run_id, attempt=task.attempt, ending="killed", reason="the worker died")
+            outcome = self._killed.pop(task.run_id, died)
         connection.close()
         process.join()
         return outcome
