@@ -10,6 +10,8 @@ import pytest
 import s3
 
 from orchestrator.errors import InfrastructureError, StoreError
+from orchestrator.execution.task import Trunk
+from orchestrator.execution.trunks import prune, shared_folder
 from orchestrator.store.bucket import BucketObjects
 from orchestrator.store.local import LocalObjects
 from orchestrator.store.objects import ObjectExists, ObjectMissing, Objects, open_objects
@@ -186,3 +188,19 @@ def test_a_service_that_never_answers_is_one_message(bucket: BucketObjects, prox
 def test_a_bucket_that_is_not_there_is_one_message(bucket: BucketObjects) -> None:
     with pytest.raises(StoreError, match="no such bucket"):
         BucketObjects("s3://nowhere/store", pause=lambda seconds: None).create("store.json", b"{}")
+
+
+def test_states_of_a_trunk_are_brought_to_the_next_branch_and_pruned(objects: Objects) -> None:
+    store = Store(objects.location, objects)
+    for step, found in ((40, []), (80, ["step-040"]), (60, ["step-040"]), (90, ["step-080"])):
+        with shared_folder(Trunk(id="t", branch_step=step), store) as folder:
+            assert folder is not None
+            folder.mkdir(parents=True, exist_ok=True)
+            usable = sorted(path.name for path in folder.iterdir() if path.name <= f"step-{step:03d}")
+            assert usable[-1:] == found
+            (folder / f"step-{step:03d}").write_bytes(b"state")
+    assert sorted(objects.names("trunks/t")) == ["step-040", "step-060", "step-080", "step-090"]
+    prune(store)
+    assert objects.names("trunks/t") == ["step-090"]
+    with shared_folder(None, store) as nothing:
+        assert nothing is None
