@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from trainer import gradient, model
+from trainer import gradient, lstm, model
 from trainer.parameters import Matrices, Part
 from trainer.parametrization import init_std, learning_rate
-from trainer.spec import Optimizer, Parametrization, RunSpec, Shape, Transformer
+from trainer.spec import LSTM, Optimizer, Parametrization, RunSpec, Shape, Transformer
 
 
 class Network(NamedTuple):
@@ -63,7 +63,23 @@ def _transformer(spec: RunSpec, device: str) -> Network:
     )
 
 
-FAMILIES: dict[type, Family] = {Transformer: Family(layout=model.layout, build=_transformer)}
+def _lstm(spec: RunSpec, device: str) -> Network:
+    built = lstm.build(spec)
+    return Network(
+        shape=built.shape,
+        parts=built.parts,
+        dtype=built.dtype,
+        logit_scale=built.logit_scale,
+        logits=partial(lstm.logits, built),
+        losses=partial(lstm.losses, built),
+        by_hand=partial(lstm.loss_and_gradient, built),
+    )
+
+
+FAMILIES: dict[type, Family] = {
+    Transformer: Family(layout=model.layout, build=_transformer),
+    LSTM: Family(layout=lstm.layout, build=_lstm),
+}
 
 
 def build(spec: RunSpec, device: str = "cpu") -> Network:
