@@ -29,7 +29,7 @@ _PUBLIC = {
     "critical_batch": "analysis.laws.batch",
     "describe_laws": "analysis.laws.catalogue",
     "diagnose": "analysis.diagnostics",
-    "drop_highest": "analysis.reading",
+    "drop_highest": "analysis.fitting.selection",
     "fit_all": "analysis.combined",
     "fit_coverage": "analysis.laws.sampling",
     "fit_downstream": "analysis.laws.downstream",

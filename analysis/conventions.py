@@ -35,26 +35,29 @@ _COLUMNS: Mapping[MixKind, tuple[str, ...]] = {
 
 _SENTENCES: Mapping[str, tuple[str, str]] = {
     "params_convention": ("count parameters in {ways} ways", "Choose one: --count {first}"),
-    "flops_rule": ("count FLOPs by {ways} rules", "Fit the runs of one rule, or allow it: allow_mixed=['flops_rule']"),
+    "flops_rule": (
+        "count FLOPs by {ways} rules",
+        "Fit the runs of one rule, or allow it: allow_mixed=['flops_rule'] (--allow-mixed flops_rule)",
+    ),
     "corpus": (
         "are evaluated on {ways} corpora",
-        "Fit the runs of one corpus, or allow it: allow_mixed=['evaluation']",
+        "Fit the runs of one corpus, or allow it: allow_mixed=['evaluation'] (--allow-mixed evaluation)",
     ),
     "heldout_tokens": (
         "are evaluated on {ways} numbers of held-out tokens",
-        "Fit the runs of one evaluation, or allow it: allow_mixed=['evaluation']",
+        "Fit the runs of one evaluation, or allow it: allow_mixed=['evaluation'] (--allow-mixed evaluation)",
     ),
     "context": (
         "have {ways} context lengths, and loss falls with context",
-        "Fit the runs of one context, or allow it: allow_mixed=['evaluation']",
+        "Fit the runs of one context, or allow it: allow_mixed=['evaluation'] (--allow-mixed evaluation)",
     ),
     "decayed": (
         "end in {ways} states of the learning rate (decayed or not)",
-        "Fit one of them, or allow it: allow_mixed=['decay']",
+        "Fit one of them, or allow it: allow_mixed=['decay'] (--allow-mixed decay)",
     ),
     "trunk": (
         "are trained in {ways} ways (some branch off a shared trunk, some do not)",
-        "Fit one of them, or allow it: allow_mixed=['trunks']",
+        "Fit one of them, or allow it: allow_mixed=['trunks'] (--allow-mixed trunks)",
     ),
 }
 

@@ -69,7 +69,7 @@ class Covariance:
     @property
     def se(self) -> dict[str, float]:
         """Standard error of each coefficient."""
-        return dict(zip(self.names, np.sqrt(np.diag(self.matrix)).tolist(), strict=True))
+        return dict(zip(self.names, np.sqrt(np.maximum(np.diag(self.matrix), 0.0)).tolist(), strict=True))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,8 @@
 """Bootstrap of approach 2 from the points to the exponents: every resample finds its own minima, and may lose some.
 
+An interpolant goes through its points, and with some of them gone it is another: for Akima the points stay and get noise
+of each curve's own size instead.
+
 Points are drawn within their budget and replicates of a point stay together. Drawing k points to fit three coefficients
 understates their variance by about (k - 3) / k, so that each curve's vertex is moved out from the fit's own by
 sqrt(k / (k - 3)): the inflation of a stratified bootstrap with few units in a stratum.
@@ -17,12 +20,15 @@ from analysis.fitting.bootstrap import Bootstrap
 from analysis.parabola import vertices
 from analysis.table import Array
 from analysis.trend import Weights, fit_trend
+from analysis.vertices import simulate_akima
 
 if TYPE_CHECKING:
     from analysis.isoflop import IsoflopFit
     from analysis.minima import CurveMinimum
 
 NAMES = ("N_exponent", "N_prefactor", "D_exponent", "D_prefactor", "a", "b")
+
+SCHEMES = {"parabola": "points within budgets, inflated", "akima": "noise of each curve added to its points"}
 
 LARGEST_INFLATION = 2.0
 """Bound on sqrt(k / (k - 3)), reached at four points (chosen: with three sizes a bootstrap has nothing to say)."""
@@ -41,18 +47,19 @@ def bootstrap_isoflop(fit: IsoflopFit, count: int, *, seed: int) -> Bootstrap:
         resample.
 
     Raises:
-        FitError: Not a parabola fit, fewer than two resamples, or hardly any resample keeps two minima.
+        FitError: Fewer than two minima or resamples, or hardly any resample keeps two minima.
     """
-    if fit.curve != "parabola" or fit.params_trend is None:
+    if fit.params_trend is None:
         raise FitError(
-            f"the bootstrap resamples parabolas with two minima inside; this fit has {fit.curve} curves and "
-            f"{sum(m.usable for m in fit.minima)} such minima. Add budgets, or use curve='parabola'."
+            f"the bootstrap needs two minima inside; this fit has {sum(m.usable for m in fit.minima)}. Add budgets, or "
+            "sizes on both sides."
         )
     if count < 2:
         raise FitError(f"{count} bootstrap resamples; expected at least 2. 1000 is usual.")
     generator = np.random.default_rng(seed)
     used = [m for m in fit.minima if m.curve.parabola is not None]
-    logs = np.stack([_resampled_vertices(m, count, generator) - _shift(fit, m) for m in used], axis=1)
+    resampled = _resampled_vertices if fit.curve == "parabola" else _simulated_vertices
+    logs = np.stack([resampled(m, count, generator) - _shift(fit, m) for m in used], axis=1)
     draws = _refitted(fit, used, logs)
     kept = np.asarray(np.isfinite(draws).all(axis=1), dtype=np.bool_)
     if kept.mean() < 0.5:
@@ -67,7 +74,7 @@ def bootstrap_isoflop(fit: IsoflopFit, count: int, *, seed: int) -> Bootstrap:
         values=np.full(count, np.nan),
         estimate=_coefficients(fit),
         units=sum(len(m.curve.loss) for m in used),
-        scheme=f"points within budgets, inflated; {kept.mean():.1%} of the resamples keep two minima",
+        scheme=f"{SCHEMES[fit.curve]}; {kept.mean():.1%} of the resamples keep two minima",
     )
 
 
@@ -81,6 +88,14 @@ def _resampled_vertices(minimum: CurveMinimum, count: int, generator: np.random.
     if minimum.usable and curve.parabola is not None:
         found = curve.parabola.vertex + inflation * (found - curve.parabola.vertex)
     return np.where((bend > 0) & (found > curve.x.min()) & (found < curve.x.max()), found, np.nan)
+
+
+def _simulated_vertices(minimum: CurveMinimum, count: int, generator: np.random.Generator) -> Array:
+    """Lowest points of Akima's interpolant with noise on its points, NaN where at an end or without noise known."""
+    if minimum.noise is None:
+        return np.full(count, np.nan)
+    found, _, inside = simulate_akima(minimum.curve, minimum.noise, generator, count)
+    return np.where(inside, found, np.nan)
 
 
 def _shift(fit: IsoflopFit, minimum: CurveMinimum) -> float:

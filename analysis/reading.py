@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -36,7 +35,8 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
 spacing."""
 
 _NUMERIC = ("params", "tokens", "flops", "budget", "loss")
-_SHOWN = 3
+_LONGEST = 40
+"""Characters of a wrong value that a message repeats."""
 
 
 def read_runs(
@@ -94,20 +94,6 @@ def read_runs(
         source=name,
         first_look=first_look(source) if not isinstance(source, pd.DataFrame) and is_store(source) else None,
     )
-
-
-def drop_highest(runs: Runs, count: int) -> Runs:
-    """Leave out the `count` runs of highest loss, named in `dropped`: the outlier rule of Besiroglu et al. 2024."""
-    worst = runs.frame["loss"].nlargest(count).index
-    dropped = [Dropped(run=run_name(runs, i), reason=f"one of the {count} highest losses") for i in sorted(worst)]
-    return replace(runs, frame=runs.frame.drop(index=worst).reset_index(drop=True), dropped=(*runs.dropped, *dropped))
-
-
-def run_name(runs: Runs, index: int) -> str:
-    """How messages call a run: its `run_id`, else its row in `runs`, counted from 1."""
-    if "run_id" in runs.frame:
-        return str(runs.frame["run_id"].iloc[index])
-    return f"row {index + 1}"
 
 
 def _renamed(frame: pd.DataFrame, columns: Mapping[str, str], name: str) -> pd.DataFrame:
@@ -169,7 +155,7 @@ def _numeric(frame: pd.DataFrame, name: str) -> pd.DataFrame:
     present = [column for column in _NUMERIC if column in frame]
     checked: dict[str, pd.Series] = {}
     for column in present:
-        values = pd.to_numeric(frame[column], errors="coerce").astype(np.float64)
+        values = _numbers(frame[column])
         _refuse_rows(frame, column, (values.isna() & frame[column].notna()).to_numpy(), name, "a number")
         usable = np.isfinite(values.to_numpy()) & (values.to_numpy() > 0)
         _refuse_rows(frame, column, ~usable, name, "a positive finite number")
@@ -177,12 +163,27 @@ def _numeric(frame: pd.DataFrame, name: str) -> pd.DataFrame:
     return frame.assign(**checked)
 
 
+def _numbers(values: pd.Series) -> pd.Series:
+    """`values` as float64, NaN where they are none: truth values and dates count as none."""
+    if values.dtype.kind in "bmM":
+        return pd.Series(np.nan, index=values.index)
+    found = pd.to_numeric(values, errors="coerce").astype(np.float64)
+    if values.dtype == object:
+        found = found.mask(values.map(lambda value: isinstance(value, bool)))
+    return found
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, (int, float, np.number)) and not isinstance(value, bool):
+        return "missing" if np.isnan(value) else repr(float(value))
+    return "missing" if value is None or value is pd.NA or value is pd.NaT else repr(value)[:_LONGEST]
+
+
 def _refuse_rows(frame: pd.DataFrame, column: str, wrong: NDArray[np.bool_], name: str, expected: str) -> None:
     if not wrong.any():
         return
     rows = np.flatnonzero(wrong)
-    value = frame[column].iloc[rows[0]]
-    shown = "missing" if pd.isna(value) else repr(value if isinstance(value, str) else float(value))
+    shown = _shown(frame[column].iloc[rows[0]])
     others = f" (and in {len(rows) - 1} more rows)" if len(rows) > 1 else ""
     raise SourceError(
         f"{name}: {column} in row {frame.index[rows[0]] + 1} is {shown}{others}; expected {expected}. "
@@ -234,7 +235,8 @@ def _without_copies(frame: pd.DataFrame, name: str, *, refuse: bool) -> tuple[pd
         raise SourceError(
             f"{name}: rows {pairs[0][1] + 1} and {pairs[0][0] + 1} are the same run ({len(pairs)} repeated in all); "
             "expected every "
-            "run once. Remove the copies, pass duplicates='drop', or add a column `seed` if they are replicates."
+            "run once. Remove the copies, pass duplicates='drop' (--duplicates drop), or add a column `seed` if they "
+            "are replicates."
         )
     return frame[~again], tuple(
         Dropped(run=f"row {i + 1}", reason=f"the same run as row {first + 1}") for i, first in pairs

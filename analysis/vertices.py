@@ -119,9 +119,7 @@ def akima_vertex(curve: Curve, noise: Noise | None, level: float) -> Vertex:
     """Lowest point of Akima's interpolant; its errors are those of curves simulated with the runs' noise."""
     from scipy.interpolate import Akima1DInterpolator
 
-    knots, inverse = np.unique(curve.x, return_inverse=True)
-    weights = np.bincount(inverse, curve.replicates)
-    means = np.bincount(inverse, curve.replicates * curve.loss) / weights
+    knots, means, _ = _knots(curve)
     smooth = Akima1DInterpolator(knots, means)
     (x,), (value,), _ = _grid_minima(knots, smooth)
     found = Vertex(
@@ -130,9 +128,7 @@ def akima_vertex(curve: Curve, noise: Noise | None, level: float) -> Vertex:
     )  # fmt: skip
     if noise is None:
         return found
-    draws = np.random.default_rng(_AKIMA_SEED).standard_normal((len(knots), _AKIMA_DRAWS))
-    simulated = Akima1DInterpolator(knots, means[:, None] + draws * (noise.sd / np.sqrt(weights))[:, None])
-    spread, lows, within = _grid_minima(knots, simulated)
+    spread, lows, within = simulate_akima(curve, noise, np.random.default_rng(_AKIMA_SEED), _AKIMA_DRAWS)
     value_se, tail = float(lows.std(ddof=1)), (1 - level) / 2
     low, high = np.quantile(spread, [tail, 1 - tail])
     return replace(
@@ -145,6 +141,29 @@ def akima_vertex(curve: Curve, noise: Noise | None, level: float) -> Vertex:
             float(high) if (~within & (spread >= knots[-1])).mean() < tail else None,
         ),
     )
+
+
+def simulate_akima(
+    curve: Curve, noise: Noise, generator: np.random.Generator, count: int
+) -> tuple[Array, Array, NDArray[np.bool_]]:
+    """Lowest points of interpolants through a curve's points with noise added: where, how low, and whether inside.
+
+    Shapes: (count,) each.
+    """
+    from scipy.interpolate import Akima1DInterpolator
+
+    knots, means, weights = _knots(curve)
+    draws = generator.standard_normal((len(knots), count))
+    return _grid_minima(
+        knots, Akima1DInterpolator(knots, means[:, None] + draws * (noise.sd / np.sqrt(weights))[:, None])
+    )
+
+
+def _knots(curve: Curve) -> tuple[Array, Array, Array]:
+    """Distinct logarithms, their mean losses and numbers of runs."""
+    knots, inverse = np.unique(curve.x, return_inverse=True)
+    weights = np.bincount(inverse, curve.replicates).astype(np.float64)
+    return knots, np.bincount(inverse, curve.replicates * curve.loss) / weights, weights
 
 
 def _grid_minima(knots: Array, smooth: Callable[[Array], Array]) -> tuple[Array, Array, NDArray[np.bool_]]:

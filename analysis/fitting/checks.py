@@ -86,13 +86,14 @@ def _standard_errors(problem: Problem, theta: Array) -> dict[int, float]:
     freedom = max(len(residuals) - len(free), 1)
     variance = float((problem.weights * residuals**2).sum() / freedom)
     covariance = np.linalg.pinv(jacobian.T @ jacobian) * variance
-    return dict(zip(free.tolist(), np.sqrt(np.diag(covariance)).tolist(), strict=True))
+    variances = np.maximum(np.diag(covariance), 0.0)  # rounding makes those of coefficients unknown negative
+    return dict(zip(free.tolist(), np.sqrt(variances).tolist(), strict=True))
 
 
 def _residuals(problem: Problem, theta: Array) -> Iterator[FitWarning]:
     """A rank correlation of residuals with ln N or ln D, or with distance from the middle: curvature left over."""
     residuals = problem.observed - build_model(problem).value(theta[None])[0]
-    if np.abs(residuals).max() < EXACT:
+    if _is_exact(problem, theta):
         yield FitWarning(
             "looks_synthetic",
             f"the largest residual is {np.abs(residuals).max():.1e}: these losses follow the form exactly, as no "
@@ -119,6 +120,11 @@ def _residuals(problem: Problem, theta: Array) -> Iterator[FitWarning]:
             )
 
 
+def _is_exact(problem: Problem, theta: Array) -> bool:
+    """Whether what is left over is rounding, whose standard errors mean nothing."""
+    return bool(np.abs(problem.observed - build_model(problem).value(theta[None])[0]).max() < EXACT)
+
+
 def _ranks(x: Array) -> Array:
     return np.argsort(np.argsort(x, kind="stable"), kind="stable").astype(np.float64)
 
@@ -130,7 +136,7 @@ def _correlation(x: Array, y: Array) -> float:
 
 
 def _delta(problem: Problem, theta: Array, delta: float, engine: Engine) -> Iterator[FitWarning]:
-    if not 0 < delta < np.inf:
+    if not 0 < delta < np.inf or _is_exact(problem, theta):
         return
     errors = _standard_errors(problem, theta)
     for factor in (DELTA_FACTOR, 1 / DELTA_FACTOR):
@@ -154,7 +160,7 @@ def _influence(
 ) -> Iterator[FitWarning]:
     """Leave out each of the five runs with the most leverage or the largest residual."""
     errors = _standard_errors(problem, theta)
-    if len(runs) <= problem.free_count + 1 or not errors:
+    if len(runs) <= problem.free_count + 1 or not errors or _is_exact(problem, theta):
         return
     predictions = build_model(problem).predictions(theta[None], second_order=False)
     jacobian = predictions.jacobian[0][:, list(errors)]

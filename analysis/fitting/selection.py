@@ -32,6 +32,15 @@ def run_names(runs: Runs) -> tuple[str, ...]:
     return tuple(f"row {i} ({n:.3g} params, {d:.3g} tokens)" for i, (n, d) in enumerate(pairs))
 
 
+def drop_highest(runs: Runs, count: int) -> Runs:
+    """Leave out the `count` runs of highest loss, named in `dropped`: the outlier rule of Besiroglu et al. 2024.
+
+    Raises:
+        FitError: As many as there are, or more.
+    """
+    return drop_highest_losses(runs, count)[0]
+
+
 def drop_highest_losses(runs: Runs, count: int) -> tuple[Runs, NDArray[np.intp]]:
     """Leave out the runs of the highest loss.
 
@@ -46,7 +55,9 @@ def drop_highest_losses(runs: Runs, count: int) -> tuple[Runs, NDArray[np.intp]]
         FitError: More than there are.
     """
     if not 0 <= count < max(len(runs), 1):
-        raise FitError(f"drop_highest={count} of {len(runs)} runs: expected 0 to {max(len(runs) - 1, 0)}.")
+        raise FitError(
+            f"drop_highest={count} (--drop-highest) of {len(runs)} runs: expected 0 to {max(len(runs) - 1, 0)}. Drop fewer."
+        )
     order = np.argsort(-runs.column("loss"), kind="stable")
     out, kept = np.sort(order[:count]), np.sort(order[count:])
     names = run_names(runs)
@@ -89,7 +100,7 @@ def check_runs(runs: Runs, form: Form, columns: Mapping[str, Array], free: int, 
     if len(runs) < free:
         raise FitError(
             f"{len(runs)} runs for the {free} free coefficients of {form.name}: expected at least {free}, "
-            f"better {3 * free}. Add runs, or fix coefficients with fixed={{...}}."
+            f"better {3 * free}. Add runs, or fix coefficients with fixed={{...}} (--fix E=1.69)."
         )
     for name, values in {"loss": loss, **columns}.items():
         if wrong := int((~(np.isfinite(values) & (values > 0))).sum()):

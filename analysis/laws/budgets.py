@@ -28,7 +28,7 @@ def resolve_budget(
     if gpu not in ACCELERATORS:
         raise LawError(f"gpu {gpu!r} is unknown: expected one of {', '.join(ACCELERATORS)}. Or pass flops.")
     if days is None:
-        raise LawError(f"gpu {gpu} without days: expected how long it runs. Pass days=30.")
+        raise LawError(f"gpu {gpu} without days: expected how long it runs. Pass days=30 (--days 30).")
     if not 0 < mfu <= 1:
         raise LawError(f"mfu {mfu!r}: expected a share of peak between 0 and 1, such as .4.")
     return ACCELERATORS[gpu].flops_per_second * gpus * days * 86400 * mfu

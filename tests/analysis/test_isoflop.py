@@ -286,9 +286,17 @@ def test_bootstrap_repeats_the_fit_and_is_seeded(simulate: Simulate) -> None:
     assert fit.bootstrap(400, seed=4).se != boot.se
 
 
+def test_bootstrap_of_interpolants_adds_noise_to_their_points(simulate: Simulate) -> None:
+    fit = fit_isoflop(simulate(noise=0.002, sizes=9), curve="akima")
+    boot = fit.bootstrap(400, seed=3)
+    assert boot.se == fit.bootstrap(400, seed=3).se
+    assert "noise" in boot.scheme
+    assert boot.se["a"] == pytest.approx(fit.params_trend.own_exponent_se, rel=0.2)
+    with pytest.raises(FitError, match="keep two minima"):
+        fit_isoflop(simulate(sizes=3), curve="akima").bootstrap(10)  # three points leave no noise to add
+
+
 def test_bootstrap_refuses_what_it_cannot_resample(simulate: Simulate) -> None:
-    with pytest.raises(FitError, match="akima"):
-        fit_isoflop(simulate(), curve="akima").bootstrap(10)
     with pytest.raises(FitError, match="expected at least 2"):
         fit_isoflop(simulate()).bootstrap(1)
 

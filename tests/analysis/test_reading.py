@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import ConventionError, SourceError, drop_highest, read_runs
+from analysis import ConventionError, FitError, SourceError, drop_highest, read_runs
 
 
 def sample(**columns: Any) -> pd.DataFrame:
@@ -146,6 +146,27 @@ def test_bad_tables_get_one_clear_error(frame: pd.DataFrame, message: str) -> No
             read_runs(frame)
 
 
+@pytest.mark.parametrize(
+    ("values", "shown"),
+    [
+        ([[1, 2], 1e7, 1e8], r"\[1, 2\]"),
+        ([{"N": 1}, 1e7, 1e8], "{'N': 1}"),
+        ([True, True, False], "True"),
+        ([1e7, True, 1e8], "True"),
+        (pd.to_datetime(["2020-01-01", "2020-01-02", "2020-01-03"]), "Timestamp"),
+        ([None, 1e7, 1e8], "missing"),
+    ],
+)
+def test_values_of_other_types_are_no_numbers(values: Any, shown: str) -> None:
+    with pytest.raises(SourceError, match=rf"params in row \d is .*{shown}.*; expected a (positive finite )?number"):
+        read_runs(sample(params=values))
+
+
+def test_all_runs_cannot_be_dropped() -> None:
+    with pytest.raises(FitError, match="expected 0 to 2"):
+        drop_highest(read_runs(sample()), 3)
+
+
 def test_row_numbers_are_those_of_the_source() -> None:
     frame = sample(status=["error", "ok", "ok"]).assign(loss=[1.0, 2.0, -3.0])
     with pytest.raises(SourceError, match="loss in row 3"):
@@ -194,7 +215,7 @@ def test_no_such_file_and_empty_folder(tmp_path: Path) -> None:
 def test_the_highest_losses_are_dropped_by_name() -> None:
     runs = drop_highest(read_runs(sample(run_id=["a", "b", "c"])), 1)
     assert len(runs) == 2
-    assert [(d.run, d.reason) for d in runs.dropped] == [("a", "one of the 1 highest losses")]
+    assert [(d.run, d.reason) for d in runs.dropped] == [("a", "among the 1 highest losses")]
 
 
 def test_published_tables_read_with_their_maps(shared_data: Path) -> None:
