@@ -57,22 +57,26 @@ class Waiting:
     def add(self, task: Task, *, seconds: float, seq: int) -> None:
         """Queue a task; where another run of its trunk is out, until that one is settled."""
         entry = Entry(-seconds, seq, task)
-        if task.trunk is None or self._out.setdefault(task.trunk.id, task.run_id) == task.run_id:
+        if task.trunk is None:
+            heapq.heappush(self._ready, entry)
+            return
+        trunk, branch_step = task.trunk
+        if self._out.setdefault(trunk, task.run_id) == task.run_id:
             heapq.heappush(self._ready, entry)
         else:
-            heapq.heappush(self._held.setdefault(task.trunk.id, []), (task.trunk.branch_step, entry))
+            heapq.heappush(self._held.setdefault(trunk, []), (branch_step, entry))
 
     def settled(self, task: Task) -> None:
         """A run has its result, or has failed for good: the next of its trunk may start."""
-        trunk = task.trunk
-        if trunk is None or self._out.get(trunk.id) != task.run_id:
+        if task.trunk is None or self._out.get(task.trunk[0]) != task.run_id:
             return
-        if held := self._held.get(trunk.id):
+        trunk = task.trunk[0]
+        if held := self._held.get(trunk):
             _, entry = heapq.heappop(held)
-            self._out[trunk.id] = entry.task.run_id
+            self._out[trunk] = entry.task.run_id
             heapq.heappush(self._ready, entry)
         else:
-            del self._out[trunk.id]
+            del self._out[trunk]
 
     def pop(self, allowed: Callable[[Task], bool] = lambda task: True) -> Task | None:
         """Take out the longest task that is allowed, None where there is none."""

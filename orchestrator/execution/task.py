@@ -29,17 +29,10 @@ error, or a bucket that does not answer.
 """
 
 
-@dataclass(frozen=True, kw_only=True)
-class Trunk:
-    """What a run shares with those that differ from it in length alone (see `trainer.trunk`).
-
-    Attributes:
-        id: Identity of the trunk.
-        branch_step: Steps done when the run's own decay begins.
-    """
-
-    id: str
-    branch_step: int
+Trunk = tuple[str, int]
+"""What a run shares with those of other lengths (see `trainer.trunk`): its identity, and the steps done when the run's
+own decay begins. Plain, as all of a task: a node without isoflop must be able to read it.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)

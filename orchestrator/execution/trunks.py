@@ -27,13 +27,14 @@ def shared_folder(trunk: Trunk | None, store: Store) -> Iterator[Path | None]:
     if trunk is None:
         yield None
         return
-    name = f"{FOLDER}/{trunk.id}"
+    identity, branch_step = trunk
+    name = f"{FOLDER}/{identity}"
     if store.is_folder:
         yield store.folder(name)
         return
     with tempfile.TemporaryDirectory(prefix="isoflop-trunk-") as local:
         folder = Path(local)
-        known = _fetch(store, name, trunk, folder)
+        known = _fetch(store, name, branch_step, folder)
         yield folder
         for path in sorted(folder.glob("step-*")):
             if path.name not in known:
@@ -47,10 +48,10 @@ def prune(store: Store) -> None:
             store.objects.delete(f"{FOLDER}/{trunk}/{name}")
 
 
-def _fetch(store: Store, name: str, trunk: Trunk, folder: Path) -> set[str]:
+def _fetch(store: Store, name: str, branch_step: int, folder: Path) -> set[str]:
     """Bring the latest state that the run can begin at; gives the names of all."""
     names = sorted(store.objects.names(name))
-    usable = [each for each in names if _step(each) <= trunk.branch_step]
+    usable = [each for each in names if _step(each) <= branch_step]
     for each in usable[-1:]:
         try:
             (folder / each).write_bytes(store.objects.read(f"{name}/{each}"))

@@ -13,7 +13,7 @@ from trainer import RunSpec, branch_step, trunk_id
 
 def trunk_of(sweep: Sweep, spec: RunSpec) -> Trunk | None:
     """What a run shares with others, None where the sweep does not share trunks."""
-    return Trunk(id=trunk_id(spec), branch_step=branch_step(spec)) if sweep.schedule.trunks else None
+    return (trunk_id(spec), branch_step(spec)) if sweep.schedule.trunks else None
 
 
 def share_trunks(sweep: Sweep, points: Sequence[Point]) -> tuple[Point, ...]:
@@ -22,8 +22,9 @@ def share_trunks(sweep: Sweep, points: Sequence[Point]) -> tuple[Point, ...]:
     shares: dict[str, float] = {}
     for point in sorted(points, key=lambda point: point.spec.steps):
         if trunk := trunk_of(sweep, point.spec):
-            shares[point.run_id] = 1 - reached.get(trunk.id, 0) / point.spec.steps
-            reached[trunk.id] = trunk.branch_step
+            identity, branch = trunk
+            shares[point.run_id] = 1 - reached.get(identity, 0) / point.spec.steps
+            reached[identity] = branch
     return tuple(
         replace(point, share=share, seconds=share * point.seconds)
         if (share := shares.get(point.run_id, 1.0)) < 1

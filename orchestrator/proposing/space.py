@@ -158,7 +158,7 @@ def space_of(plan: Plan) -> Space:
         budgets=tuple(budgets[curve] for curve in sorted(budgets)),
         middles=tuple(_middle(plan, curve) for curve in sorted(budgets)),
         branches={
-            point.run_id: Branch(trunk=trunk.id, step=trunk.branch_step, steps=point.spec.steps)
+            point.run_id: Branch(trunk=trunk[0], step=trunk[1], steps=point.spec.steps)
             for point in plan.points
             if (trunk := trunk_of(plan.sweep, point.spec)) is not None
         },

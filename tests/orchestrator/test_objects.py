@@ -10,7 +10,6 @@ import pytest
 import s3
 
 from orchestrator.errors import InfrastructureError, StoreError
-from orchestrator.execution.task import Trunk
 from orchestrator.execution.trunks import prune, shared_folder
 from orchestrator.store.bucket import BucketObjects
 from orchestrator.store.local import LocalObjects
@@ -193,7 +192,7 @@ def test_a_bucket_that_is_not_there_is_one_message(bucket: BucketObjects) -> Non
 def test_states_of_a_trunk_are_brought_to_the_next_branch_and_pruned(objects: Objects) -> None:
     store = Store(objects.location, objects)
     for step, found in ((40, []), (80, ["step-040"]), (60, ["step-040"]), (90, ["step-080"])):
-        with shared_folder(Trunk(id="t", branch_step=step), store) as folder:
+        with shared_folder(("t", step), store) as folder:
             assert folder is not None
             folder.mkdir(parents=True, exist_ok=True)
             usable = sorted(path.name for path in folder.iterdir() if path.name <= f"step-{step:03d}")

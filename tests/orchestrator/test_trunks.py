@@ -13,7 +13,7 @@ from analysis import store_rows
 from orchestrator import load_sweep, run
 from orchestrator.cost import CostModel
 from orchestrator.errors import SweepError
-from orchestrator.execution.task import Task, Trunk
+from orchestrator.execution.task import Task
 from orchestrator.planning import Corpus, plan
 from orchestrator.running import Options
 from orchestrator.sweep import Sweep
@@ -115,7 +115,7 @@ def _task(run_id: str, trunk: str | None, step: int) -> Task:
     return Task(
         run_id=run_id, attempt=0, spec={}, row={}, store="", nonce="", version="", corpus="", threads=1, gpus=0.0,
         checkpoint_seconds=1.0, micro_batch=None, stop_request="", lease=0,
-        trunk=None if trunk is None else Trunk(id=trunk, branch_step=step),
+        trunk=None if trunk is None else (trunk, step),
     )  # fmt: skip
 
 
