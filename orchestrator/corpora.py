@@ -55,7 +55,7 @@ def _read(store: Store, content_hash: str) -> planning.Corpus:
     from trainer.corpus import read_manifest
 
     manifest = read_manifest(store.fetch_folder(f"corpus/{content_hash}"))
-    return planning.Corpus(hash=content_hash, train_tokens=manifest.train.bytes, exact=True)
+    return planning.Corpus(hash=content_hash, train_tokens=manifest.train_tokens, exact=True)
 
 
 def _make(data: sweep.Data, store: Store, key: str) -> str:
