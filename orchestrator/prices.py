@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,10 +50,15 @@ class Rate:
 
     def text(self, seconds: float) -> str:
         """`1.20 USD, 0.8 kWh (estimates)`; empty where neither is known."""
-        money, energy = self.money(seconds), self.kilowatt_hours(seconds)
-        parts = [] if money is None else [f"{money:.2f} {self.currency}"]
-        parts += [] if energy is None else [f"{energy:.3g} kWh"]
-        return f"{', '.join(parts)} (estimate{'s' if len(parts) > 1 else ''})" if parts else ""
+        return cost_text(self.document(seconds))
+
+
+def cost_text(estimates: Mapping[str, Any]) -> str:
+    """The estimates of `Rate.document` in words."""
+    money, energy = estimates["money"], estimates["kilowatt_hours"]
+    parts = [] if money is None else [f"{money:{'.2f' if money >= 1 else '.2g'}} {estimates['currency']}"]
+    parts += [] if energy is None else [f"{energy:.2g} kWh"]
+    return f"{', '.join(parts)} (estimate{'s' if len(parts) > 1 else ''})" if parts else ""
 
 
 def rate_of(sweep: Sweep) -> Rate:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from dataclasses import replace
+from collections.abc import Mapping
 from typing import Any
 
 from analysis.stores import scan_runs
 from orchestrator import corpora, cost, planning
+from orchestrator.forecast import Forecast
+from orchestrator.minima import Minimum, curve_minima
+from orchestrator.prices import rate_of
 from orchestrator.proposing.explaining import explain
 from orchestrator.store import Store
 from orchestrator.store.lease import holder
@@ -38,9 +41,10 @@ def status(location: str) -> dict[str, Any]:
     plan = planning.plan(sweep, corpus, cost.CostModel(step_seconds=1e-3, token_seconds=0.0, flops_per_second=1e10))
     known = {row["run_id"] for row in rows}
     unproposed = [point for point in plan.points if point.run_id not in known]
-    flops_planned = plan.flops
     if plan.limits is not None:  # the other points are candidates, most of which are never run
-        plan, unproposed = replace(plan, points=tuple(p for p in plan.points if p.run_id in known)), []
+        unproposed = []
+    left, seconds_spent = _seconds_left(rows, plan), sum(row["seconds_spent"] or 0.0 for row in rows)
+    rate = rate_of(sweep)
     counts = Counter(row["status"] for row in rows) + Counter(pending=len(unproposed))
     return {
         "sweep": sweep.name,
@@ -48,10 +52,12 @@ def status(location: str) -> dict[str, Any]:
         "driver": None if driver is None else {"pid": driver.pid, "host": driver.host, "since": driver.since},
         "runs": len(rows) + len(unproposed),
         "counts": dict(counts),
-        "flops_planned": flops_planned,
+        "flops_planned": plan.flops,
         "flops_spent": sum(row["flops_spent"] or 0.0 for row in rows),
-        "worker_seconds_left": _seconds_left(rows, plan),
-        "curves": _curves(rows, unproposed),
+        "worker_seconds_spent": seconds_spent,
+        "worker_seconds_left": left,
+        "cost": {"so_far": rate.document(seconds_spent), "in_all": rate.document(seconds_spent + left)},
+        "curves": _curves(rows, unproposed, curve_minima(scanned.table)),
         "failures": [
             {key: row[key] for key in ("run_id", "budget", "params", "seed", "status", "attempts", "reason")}
             for row in rows
@@ -63,15 +69,17 @@ def status(location: str) -> dict[str, Any]:
 
 
 def _seconds_left(rows: list[dict[str, Any]], plan: planning.Plan) -> float:
-    """Predicted worker seconds of what is not committed, by the runs that are."""
+    """Predicted worker seconds of what has not ended, by the runs that have."""
     specs = {point.run_id: point.spec for point in plan.points}
-    done = {row["run_id"]: row["seconds"] for row in rows if row["status"] in DONE}
-    timed = [(specs[run_id], seconds) for run_id, seconds in done.items() if run_id in specs and seconds]
-    model = cost.fitted(timed, cost.first_guess())
-    return sum(model.seconds(spec) for run_id, spec in specs.items() if run_id not in done)
+    timed = [(specs[row["run_id"]], row["seconds"]) for row in rows if row["status"] == "ok" and row["run_id"] in specs]
+    model = cost.fitted([(spec, seconds) for spec, seconds in timed if seconds], cost.first_guess())
+    ended = [row["run_id"] for row in rows if row["status"] in (*DONE, *FAILED)]
+    return Forecast(plan, ended=ended, proposed=[row["run_id"] for row in rows]).predict(model).worker_seconds
 
 
-def _curves(rows: list[dict[str, Any]], unproposed: list[planning.Point]) -> list[dict[str, Any]]:
+def _curves(
+    rows: list[dict[str, Any]], unproposed: list[planning.Point], minima: Mapping[float, Minimum]
+) -> list[dict[str, Any]]:
     """Progress of each curve; the best is of losses averaged over seeds."""
     by_budget: dict[float, list[dict[str, Any]]] = defaultdict(list)
     for row in rows:
@@ -90,6 +98,7 @@ def _curves(rows: list[dict[str, Any]], unproposed: list[planning.Point]) -> lis
                 "failed": sum(row["status"] in FAILED for row in mine),
                 "best_params": None if best is None else best[0],
                 "best_loss": None if best is None else best[1],
+                "minimum": minima.get(budget),
             }
         )
     return curves

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+import textwrap
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -20,6 +21,17 @@ def console() -> Console:
 
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else PIPED_WIDTH
     return Console(highlight=False, markup=False, width=width)
+
+
+def say(line: str) -> None:
+    """Print a line; on a terminal it is broken between words, and goes on below its own beginning."""
+    if sys.stdout.isatty():
+        indent = len(line) - len(line.lstrip()) + 2
+        width = max(40, shutil.get_terminal_size().columns)
+        line = textwrap.fill(
+            line, width, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False
+        ) or line  # fmt: skip
+    print(line)
 
 
 def table(*columns: str, left: tuple[str, ...] = ()) -> Table:

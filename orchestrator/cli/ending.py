@@ -6,6 +6,7 @@ import shlex
 from collections import Counter
 from pathlib import Path
 
+from orchestrator.cli.console import say
 from orchestrator.observing import Result
 from orchestrator.status import DONE, failed_count
 
@@ -22,12 +23,12 @@ def show(store: str, result: Result, repeat: str) -> int:
     print(_counted(result.counts))
     failed = failed_count(result.counts)
     if failed:
-        print(f"{failed} runs failed; isoflop status {shlex.quote(store)} says why, isoflop retry tries them again")
+        say(f"{failed} runs failed; isoflop status {shlex.quote(store)} says why, isoflop retry tries them again")
     if result.interrupted:
-        print(f"stopped: {result.stopped}. Resume with: {repeat}")
+        say(f"stopped: {result.stopped}. Resume with: {repeat}")
         return INTERRUPTED
     if result.stopped is not None:
-        print(f"ended early: {result.stopped}")
+        say(f"ended early: {result.stopped}")
     if sum(result.counts[status] for status in DONE):
         _report(store)
     return 2 if failed else 0
@@ -39,7 +40,7 @@ def _report(store: str) -> None:
     summary = summarize(store)
     print()
     for line in ending_lines(summary):
-        print(line)
+        say(line)
     folder = _report_folder(store)
     page = folder / "report.html"
     write_report(summary, page, png_folder=folder / "figures")

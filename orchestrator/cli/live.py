@@ -65,7 +65,7 @@ class _Lines(_Shown):
         return f"/{self._latest.plan.runs}"
 
     def _left(self) -> str:
-        if self._latest is None:
+        if self._latest is None or self._done == self._latest.plan.runs:
             return ""
         return f"  (about {notation.duration(self._latest.remaining_seconds)} to go)"
 

@@ -93,10 +93,10 @@ def announce(made: Plan, left: Sequence[Point], workers: int, store: str) -> Non
         workers: Runs that fit at once.
         store: Where the results go.
     """
-    print(headline(made))
+    terminal.say(headline(made))
     done = len(made.points) - len(left)
     if not left:
-        print(f"all {done} runs are done   store {store}")
+        terminal.say(f"all {done} runs are done   store {store}")
         return
     flops = math.fsum(point.flops for point in left)
     working = math.fsum(point.seconds for point in left)
@@ -108,12 +108,12 @@ def announce(made: Plan, left: Sequence[Point], workers: int, store: str) -> Non
     already = f"{done} runs are done; " if done else ""
     plural = "worker" if workers == 1 else "workers"
     most = "at most " if made.limits is not None else ""
-    print(
+    terminal.say(
         f"{already}will spend {most}{notation.flops(flops)} FLOPs, about {notation.duration(seconds)} on {workers} "
         f"{plural}{_priced(made, working)}   store {store}   (repeat the command to resume)"
     )
     for drop in made.dropped:
-        print(_dropped(drop))
+        terminal.say(_dropped(drop))
 
 
 def _dropped(drop: DroppedPoint) -> str:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from analysis import notation
 from orchestrator.cli import console as terminal
 from orchestrator.errors import QueryError
+from orchestrator.minima import minimum_text
+from orchestrator.prices import cost_text
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -24,7 +26,7 @@ def show_status(document: dict[str, Any]) -> None:
     driver = document["driver"]
     driven = f"driven by pid {driver['pid']} on {driver['host']}, since {driver['since']}" if driver else "no driver"
     console.print(f"sweep {document['sweep']}   store {document['store']}   {driven}", soft_wrap=True)
-    table = terminal.table("budget", "done", "running", "failed", "best N", "best loss")
+    table = terminal.table("budget", "done", "running", "failed", "best N", "best loss", "N* ± s.e.")
     for curve in document["curves"]:
         table.add_row(
             notation.flops(curve["budget"]),
@@ -33,6 +35,7 @@ def show_status(document: dict[str, Any]) -> None:
             str(curve["failed"]),
             "" if curve["best_params"] is None else notation.count(curve["best_params"]),
             notation.loss(curve["best_loss"]),
+            minimum_text(curve["minimum"], complete=curve["done"] + curve["failed"] >= curve["runs"]),
         )
     console.print(table)
     counts = ", ".join(
@@ -41,7 +44,13 @@ def show_status(document: dict[str, Any]) -> None:
     console.print(f"{document['runs']} runs: {counts}")
     left = notation.duration(document["worker_seconds_left"])
     spent, planned = notation.flops(document["flops_spent"]), notation.flops(document["flops_planned"])
-    console.print(f"spent {spent} of {planned} FLOPs; {left} of one worker to go")
+    most = "at most " if document["sampler"] else ""
+    to_go = f"{most or 'about '}{left} of one worker to go" if document["worker_seconds_left"] >= 0.5 else "none to go"
+    console.print(f"spent {spent} of {most}{planned} FLOPs; {to_go}")
+    if document["cost"]["so_far"]["money"] is not None or document["cost"]["so_far"]["kilowatt_hours"] is not None:
+        console.print(
+            f"cost so far {cost_text(document['cost']['so_far'])}, in all about {cost_text(document['cost']['in_all'])}"
+        )
     for failure in document["failures"][:SHOWN_FAILURES]:
         where = f"{notation.flops(failure['budget'])} x {notation.count(failure['params'])} seed {failure['seed']}"
         console.print(f"{failure['status']}: {failure['run_id']}  {where}  {failure['reason']}", soft_wrap=True)

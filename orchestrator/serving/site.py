@@ -15,6 +15,8 @@ from analysis import notation
 from analysis.errors import AnalysisError
 from orchestrator import status
 from orchestrator.errors import OrchestratorError
+from orchestrator.minima import minimum_text
+from orchestrator.prices import cost_text
 from orchestrator.serving.guard import STRICT, Guard, GuardedRequest, seal
 from orchestrator.serving.live import Kept, LiveReport
 from orchestrator.serving.sql import ROWS, Queries
@@ -120,6 +122,7 @@ class Site:
                 str(curve["failed"]),
                 "" if curve["best_params"] is None else notation.count(curve["best_params"]),
                 notation.loss(curve["best_loss"]),
+                minimum_text(curve["minimum"], complete=curve["done"] + curve["failed"] >= curve["runs"]),
             )
             for curve in state["curves"]
         ]
@@ -133,6 +136,7 @@ class Site:
             "counts": ", ".join(f"{count} {name}" for name, count in state["counts"].items()),
             "spent": f"{notation.flops(state['flops_spent'])} of {notation.flops(state['flops_planned'])}",
             "left": notation.duration(state["worker_seconds_left"]),
+            "cost": cost_text(state["cost"]["so_far"]),
             "curves": curves,
             "failures": [f"{one['status']}: {one['run_id']} {one['reason']}" for one in state["failures"][:20]],
         }

@@ -181,6 +181,7 @@ def test_html_in_a_store_is_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         "flops_spent": 0.0,
         "flops_planned": 0.0,
         "worker_seconds_left": 0.0,
+        "cost": {"so_far": {"money": 1.0, "currency": HOSTILE, "kilowatt_hours": None}},
         "curves": [],
         "failures": [{"status": "error", "run_id": HOSTILE, "reason": HOSTILE}],
     }
