@@ -20,7 +20,8 @@ from analysis.table import Array, Runs
 Indices = NDArray[np.int64]
 
 SETTINGS = (
-    "family", "layers", "width", "heads", "ffn_width", "context", "vocab", "activation", "tied_head", "optimizer",
+    "family", "layers", "width", "heads", "kv_heads", "ffn_width", "activation", "positions", "qk_norm", "experts",
+    "active_experts", "context", "vocab", "tied_head", "optimizer",
     "learning_rate", "batch_tokens", "schedule", "warmup_steps", "precision", "recipe", "corpus",
 )  # fmt: skip
 """Columns that tell settings of one (N, D) apart; the seed and where it ran do not."""

@@ -17,10 +17,11 @@ from pydantic_core import ErrorDetails
 
 from orchestrator import axes as crossing
 from orchestrator import placeholders
+from orchestrator.architectures import Model
 from orchestrator.optimizing import Optimizer
 from orchestrator.sections import Section, Whole
 from trainer.counting import FlopsRule, ParamConvention
-from trainer.spec import Activation, Precision, ScheduleKind
+from trainer.spec import Precision, ScheduleKind
 
 
 class ListedShape(Section):
@@ -88,20 +89,6 @@ def _budget(value: Any) -> Any:
     return {"flops": value} if isinstance(value, (int, float, str)) else value
 
 
-class Model(Section):
-    """The family of models, and the rule from N to a shape."""
-
-    family: Literal["transformer"] = Field("transformer", description="Model family.")
-    layers: Whole | None = Field(None, ge=1, description="Blocks of every model; by default width / aspect_ratio.")
-    aspect_ratio: float = Field(64.0, gt=0, description="Width over layers, where `layers` is not given.")
-    head_size: Whole = Field(64, ge=2, description="Largest head size; narrower models have one head.")
-    width_multiple: Whole = Field(8, ge=2, description="Widths are multiples of this even number.")
-    ffn_ratio: float = Field(4.0, gt=0, description="Feed-forward width over width.")
-    activation: Activation = Field("gelu", description="Feed-forward non-linearity.")
-    tied_head: bool = Field(False, description="Whether the output matrix is the embedding.")
-    context: Whole = Field(64, ge=2, description="Tokens per window.")
-
-
 class Data(Section):
     """The text. It is snapshot once into the store; every run reads the snapshot and checks its hash."""
 
@@ -164,7 +151,11 @@ class Schedule(Section):
 class Counting(Section):
     """Conventions; they are written into every row and never mixed."""
 
-    params: ParamConvention = Field("blocks+head", description="What N counts.")
+    params: ParamConvention = Field(
+        "blocks+head",
+        description="What N counts: matrices of the blocks and the head, the blocks alone, everything stored, or blocks "
+        "and head without the experts that a token does not use.",
+    )
     flops: FlopsRule = Field("exact", description="How C counts: exact (full attention), exact-causal (half), or 6nd.")
 
 
@@ -370,6 +361,17 @@ class Sweep(Section):
         flops = [budget.flops for budget in self.budgets]
         if len(set(flops)) < len(flops):
             raise ValueError(f"budgets {flops} repeat; expected each once. Use seeds for replicates.")
+        return self
+
+    @model_validator(mode="after")
+    def _six_n_of_what_is_used(self) -> Sweep:
+        used = self.counting.params == "active" or self.model.active_experts == self.model.experts
+        if self.counting.flops == "6nd" and not used:
+            raise ValueError(
+                f"counting.flops is 6nd and N counts all {self.model.experts} experts, of which a token uses "
+                f"{self.model.active_experts}; expected FLOPs of what is used. "
+                "Set counting.params: active, or counting.flops: exact."
+            )
         return self
 
     @model_validator(mode="after")

@@ -11,9 +11,14 @@ from analysis import notation
 from orchestrator.cli import console as terminal
 from orchestrator.planning import DroppedPoint, Plan, Point
 from orchestrator.prices import rate_of
-from trainer import to_dict
+from trainer import LSTM, Shape, to_dict
 
-CONVENTIONS = {"blocks+head": "blocks + head", "blocks": "blocks", "total": "all parameters"}
+CONVENTIONS = {
+    "blocks+head": "blocks + head",
+    "blocks": "blocks",
+    "total": "all parameters",
+    "active": "blocks + head in use",
+}
 
 
 def show(made: Plan) -> None:
@@ -31,7 +36,7 @@ def show(made: Plan) -> None:
             *(getattr(point, column) or "" for column in words),
             notation.flops(point.budget) if point.curve != previous else "",
             notation.count(point.params),
-            f"{shape.layers} x {shape.width}" + (f", {shape.heads} heads" if shape.heads > 1 else ""),
+            _described(shape),
             notation.count(spec.tokens),
             f"{spec.tokens / point.params:.1f}",
             f"{spec.steps:,}",
@@ -66,6 +71,16 @@ def _priced(made: Plan, seconds: float) -> str:
 def _says(made: Plan, column: str) -> bool:
     """Whether a point of the plan has a setting, or values that are tuned over."""
     return any(getattr(point, column) is not None for point in made.points)
+
+
+def _described(shape: Shape) -> str:
+    """Layers and width, and what else sizes a model."""
+    size = f"{shape.layers} x {shape.width}"
+    if isinstance(shape, LSTM):
+        return f"{size}, LSTM"
+    shared = f" on {shape.key_heads}" if shape.key_heads < shape.heads else ""
+    heads = f", {shape.heads} heads{shared}" if shape.heads > 1 else ""
+    return size + heads + (f", {shape.active_experts} of {shape.experts} experts" if shape.experts > 1 else "")
 
 
 def headline(made: Plan) -> str:

@@ -13,7 +13,7 @@ from orchestrator.planning.shapes import candidate_shapes, curve_shapes
 from orchestrator.planning.specs import batch_contexts_for, make_spec
 from orchestrator.planning.trunks import share_trunks
 from orchestrator.sweep import Budget, Sweep, Variant, seed_list
-from trainer import SpecError, Transformer, count_params, flops_per_token, run_id
+from trainer import Shape, SpecError, count_params, flops_per_token, run_id
 
 BUDGET_TOLERANCE = 0.01
 """Largest relative difference between a budget and the FLOPs that whole steps achieve; a point beyond it is dropped."""
@@ -34,9 +34,7 @@ def plan(sweep: Sweep, corpus: Corpus, cost: CostModel) -> Plan:
     return replace(made, sweep=sweep, limits=limits_of(grid))
 
 
-def _plan(
-    sweep: Sweep, corpus: Corpus, cost: CostModel, shapes_of: Callable[[Sweep, Budget], list[Transformer]]
-) -> Plan:
+def _plan(sweep: Sweep, corpus: Corpus, cost: CostModel, shapes_of: Callable[[Sweep, Budget], list[Shape]]) -> Plan:
     points: dict[str, Point] = {}
     dropped: list[DroppedPoint] = []
     for curve, budget, variant in _curves(sweep):
@@ -86,7 +84,7 @@ def _repeated(known: Point, point: Point) -> DroppedPoint:
 
 
 def _curve_point(
-    variant: Variant, corpus: Corpus, cost: CostModel, curve: int, budget: Budget, shape: Transformer
+    variant: Variant, corpus: Corpus, cost: CostModel, curve: int, budget: Budget, shape: Shape
 ) -> list[Point] | DroppedPoint:
     """One point for every seed, or the reason why there is none."""
     sweep = variant.sweep

@@ -7,7 +7,7 @@ from typing import Any
 from orchestrator.planning.points import Corpus, Point
 from orchestrator.planning.trunks import trunk_of
 from orchestrator.sweep import Sweep
-from trainer import count_params
+from trainer import Transformer, count_params
 from trainer.identity import kind_of
 
 
@@ -40,11 +40,8 @@ def point_row(sweep: Sweep, point: Point, corpus: Corpus) -> dict[str, Any]:
         "family": kind_of("model", shape),
         "layers": shape.layers,
         "width": shape.width,
-        "heads": shape.heads,
-        "ffn_width": shape.ffn_width,
         "context": shape.context,
         "vocab": shape.vocab,
-        "activation": shape.activation,
         "tied_head": shape.tied_head,
         "optimizer": kind_of("optimizer", spec.optimizer),
         "learning_rate": spec.optimizer.learning_rate,
@@ -55,4 +52,19 @@ def point_row(sweep: Sweep, point: Point, corpus: Corpus) -> dict[str, Any]:
         "precision": spec.precision,
         "recipe": spec.recipe,
         "corpus": corpus.hash,
+        **(_blocks(shape) if isinstance(shape, Transformer) else {}),
+    }
+
+
+def _blocks(shape: Transformer) -> dict[str, Any]:
+    """What only a transformer has."""
+    return {
+        "heads": shape.heads,
+        "kv_heads": shape.key_heads,
+        "ffn_width": shape.ffn_width,
+        "activation": shape.activation,
+        "positions": shape.positions,
+        "qk_norm": shape.qk_norm,
+        "experts": shape.experts,
+        "active_experts": shape.active_experts,
     }

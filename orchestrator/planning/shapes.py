@@ -7,14 +7,14 @@ from collections.abc import Iterator
 
 from orchestrator.errors import SweepError
 from orchestrator.sweep import Budget, Sizes, Sweep
-from trainer import SpecError, Transformer, count_params
+from trainer import Shape, SpecError, count_params
 from trainer.shapes import ShapeRule, nearest_shape
 
 CANDIDATES = 61
 """Wanted sizes that a sampler's candidates are looked for at, evenly in log N (chosen: 5 % apart at a reach of 30)."""
 
 
-def curve_shapes(sweep: Sweep, budget: Budget) -> list[Transformer]:
+def curve_shapes(sweep: Sweep, budget: Budget) -> list[Shape]:
     """Shapes of one curve in order of N, each once; several wanted sizes may fall on one shape.
 
     Raises:
@@ -34,7 +34,7 @@ def curve_shapes(sweep: Sweep, budget: Budget) -> list[Transformer]:
     return sorted(dict.fromkeys(shapes), key=lambda shape: (count_params(shape).under(convention), shape.width))
 
 
-def candidate_shapes(sweep: Sweep, budget: Budget) -> list[Transformer]:
+def candidate_shapes(sweep: Sweep, budget: Budget) -> list[Shape]:
     """Shapes that a sampler may choose among on one curve, in order of N.
 
     Listed shapes are taken as they are; a range is filled with the shapes that exist in it, and so is the neighbourhood
@@ -65,8 +65,7 @@ def candidate_shapes(sweep: Sweep, budget: Budget) -> list[Transformer]:
 
 def shape_rule(sweep: Sweep) -> ShapeRule:
     """The sweep's rule from N to a shape."""
-    model = sweep.model.model_dump(exclude={"family"})
-    return ShapeRule(vocab=256, **model)
+    return ShapeRule(vocab=256, **sweep.model.model_dump())
 
 
 def _wanted_params(sizes: Sizes, flops: float) -> Iterator[float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from orchestrator.planning.points import Corpus
 from orchestrator.sweep import BatchRule, Sweep
-from trainer import Data, Parametrization, RunSpec, Schedule, SpecError, Transformer, recipe
+from trainer import Data, Parametrization, RunSpec, Schedule, Shape, SpecError, recipe
 
 
 def batch_contexts_for(sweep: Sweep, tokens: float) -> int:
@@ -15,7 +15,7 @@ def batch_contexts_for(sweep: Sweep, tokens: float) -> int:
     return max(1, round(rule / sweep.model.context))
 
 
-def make_spec(sweep: Sweep, corpus: Corpus, shape: Transformer, steps: int, batch_contexts: int, seed: int) -> RunSpec:
+def make_spec(sweep: Sweep, corpus: Corpus, shape: Shape, steps: int, batch_contexts: int, seed: int) -> RunSpec:
     """The run of a shape for so many steps, its rates and schedule by the sweep's rules.
 
     Raises:
