@@ -4,6 +4,7 @@ SweepError            the sweep file, or a flag that changes it          exit 1
 StoreError            a store that cannot serve what was asked           exit 1
   StoreBusy           another driver holds it                            exit 1
 CapacityError         no node can ever serve the runs                    exit 1
+DataError             text, or prepared data, that cannot be used        exit 1
 SubmissionError       a folder, address or store that cannot be sent     exit 1
 QueryError            SQL that is refused or does not run                exit 1
 InfrastructureError   Ray, disk or network failed us                     exit 3
@@ -30,6 +31,10 @@ class StoreBusy(StoreError):  # noqa: N818 - a state, said as one
 
 class CapacityError(OrchestratorError):
     """The runs ask for resources that no node of the cluster, present or promised, can serve."""
+
+
+class DataError(OrchestratorError):
+    """Text to prepare, or data that was prepared, which cannot be used as it stands."""
 
 
 class SubmissionError(OrchestratorError):

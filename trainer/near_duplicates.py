@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,6 +16,10 @@ KEEP_ONE_IN = 16
 """Share of hashes that a sketch keeps, the same ones in every document (mod-p sketch, Broder 1997); chosen."""
 SHARED = 0.4
 """Share of the smaller document's sketch that two near-duplicates have in common; chosen."""
+COPIED = 0.8
+"""Share of the larger document's sketch that a near-copy has, so that nothing is lost by leaving it out; chosen."""
+LEAST_SKETCH = 8
+"""Smallest sketch by which a document is called a near-copy; chosen."""
 _NEIGHBOURS = 8
 _ODD = 0x9E3779B97F4A7C15
 
@@ -34,6 +38,33 @@ def near_duplicate_groups(documents: Sequence[bytes]) -> list[int]:
     """
     import numpy as np
 
+    first, second, shared, sizes = _alike(documents)
+    close = shared >= SHARED * np.minimum(sizes[first], sizes[second])
+    return _union(len(documents), zip(first[close].tolist(), second[close].tolist(), strict=True))
+
+
+def near_copies(documents: Sequence[bytes]) -> set[int]:
+    """Documents that may be left out, since one before them in the order has nearly all that they say.
+
+    Two documents are copies that share at least `COPIED` of the larger one's sketch.
+    """
+    import numpy as np
+
+    first, second, shared, sizes = _alike(documents)
+    larger = np.maximum(sizes[first], sizes[second])
+    close = (shared >= COPIED * larger) & (larger >= LEAST_SKETCH)
+    copies: set[int] = set()
+    for one, other in sorted(zip(first[close].tolist(), second[close].tolist(), strict=True)):
+        low, high = sorted((one, other))
+        if low not in copies:
+            copies.add(high)
+    return copies
+
+
+def _alike(documents: Sequence[bytes]) -> tuple[Any, Any, Any, Any]:
+    """Pairs of documents with the hashes that they share, and the size of every document's sketch."""
+    import numpy as np
+
     sketches = [_sketch(document) for document in documents]
     sizes = np.array([len(sketch) for sketch in sketches])
     hashes = np.concatenate([*sketches, np.empty(0, np.uint64)])
@@ -45,9 +76,7 @@ def near_duplicate_groups(documents: Sequence[bytes]) -> list[int]:
         equal = hashes[shift:] == hashes[:-shift]
         pairs.append(owners[:-shift][equal] * len(documents) + owners[shift:][equal])
     codes, shared = np.unique(np.concatenate(pairs), return_counts=True)
-    first, second = codes // max(len(documents), 1), codes % max(len(documents), 1)
-    close = shared >= SHARED * np.minimum(sizes[first], sizes[second])
-    return _union(len(documents), zip(first[close].tolist(), second[close].tolist(), strict=True))
+    return codes // max(len(documents), 1), codes % max(len(documents), 1), shared, sizes
 
 
 def _sketch(document: bytes) -> Hashes:

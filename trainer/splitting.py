@@ -7,6 +7,7 @@ go to the held-out split until it has its share, then to the tuning split, the r
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from trainer.errors import CorpusError
@@ -39,7 +40,7 @@ def documents(source: Source) -> list[tuple[str, bytes]]:
         ) from None
     if isinstance(source, TextFiles) and len(texts) < FEW_FILES:
         limit = max(1, sum(len(text) for _, text in texts) // PIECES)
-        texts = [(f"{name}:{start}", text[start:end]) for name, text in texts for start, end in _pieces(text, limit)]
+        texts = [(f"{name}:{start}", text[start:end]) for name, text in texts for start, end in pieces(text, limit)]
     distinct: dict[bytes, tuple[str, bytes]] = {}
     for name, text in texts:
         if text:
@@ -47,7 +48,7 @@ def documents(source: Source) -> list[tuple[str, bytes]]:
     return [distinct[digest] for digest in sorted(distinct)]
 
 
-def _pieces(text: bytes, limit: int) -> Iterable[tuple[int, int]]:
+def pieces(text: bytes, limit: int) -> Iterable[tuple[int, int]]:
     """Cut at the last line end before `limit` bytes where there is one, and at `limit` where there is none."""
     start = 0
     while start < len(text):
@@ -58,31 +59,50 @@ def _pieces(text: bytes, limit: int) -> Iterable[tuple[int, int]]:
         start = end
 
 
-def split(texts: Sequence[bytes]) -> dict[str, list[int]]:
+def split(texts: Sequence[bytes], owners: Sequence[str] | None = None, *, least_cap: int = 0) -> dict[str, list[int]]:
     """Which documents go to which split, by whole groups of near-duplicates.
+
+    Args:
+        texts: Documents.
+        owners: Source of each; every source then has its own held-out share, and a group that several sources have a
+            part in is on one side in all of them.
+        least_cap: Bytes that a held-out document may have whatever its share.
 
     Raises:
         CorpusError: The groups are too few or too large to hold any out.
     """
-    total = sum(map(len, texts))
-    cap = DOCUMENT_CAP * HELDOUT_SHARE * total
+    owners = owners or [""] * len(texts)
+    totals: Counter[str] = Counter()
+    for owner, text in zip(owners, texts, strict=True):
+        totals[owner] += len(text)
     groups: dict[int, list[int]] = {}
     for index, label in enumerate(near_duplicate_groups(texts)):
         groups.setdefault(label, []).append(index)
     chosen: dict[str, list[int]] = {name: [] for name in SPLITS}
-    wanted = {"heldout": HELDOUT_SHARE * total, "tuning": TUNING_SHARE * total}
+    wanted = {
+        "heldout": {owner: HELDOUT_SHARE * total for owner, total in totals.items()},
+        "tuning": {owner: TUNING_SHARE * total for owner, total in totals.items()},
+    }
     for group in groups.values():
-        small = sum(len(texts[i]) for i in group) <= GROUP_CAP * HELDOUT_SHARE * total
-        name = next((name for name in wanted if small and wanted[name] > 0), "train")
+        sizes: Counter[str] = Counter()
+        for i in group:
+            sizes[owners[i]] += len(texts[i])
+        small = all(size <= GROUP_CAP * HELDOUT_SHARE * totals[owner] for owner, size in sizes.items())
+        name = next((name for name in wanted if small and all(wanted[name][owner] > 0 for owner in sizes)), "train")
         chosen[name] += group
         if name in wanted:
-            wanted[name] -= sum(min(len(texts[i]), cap) for i in group)
-    if max(wanted.values()) > 0 or not chosen["train"]:
-        raise CorpusError(
-            f"{len(groups):,} groups of near-duplicate documents in {total:,} bytes are too few or too large; "
-            f"expected {HELDOUT_SHARE:.0%} of the bytes to hold out, no document above {DOCUMENT_CAP:.0%} of that. "
-            "Add text, or remove what repeats."
-        )
+            for i in group:
+                cap = max(DOCUMENT_CAP * HELDOUT_SHARE * totals[owners[i]], least_cap)
+                wanted[name][owners[i]] -= min(len(texts[i]), cap)
+    trained = {owners[i] for i in chosen["train"]}
+    for owner, total in totals.items():
+        if max(wanted["heldout"][owner], wanted["tuning"][owner]) > 0 or owner not in trained:
+            of_source = f" of source {owner}" if owner else ""
+            raise CorpusError(
+                f"{len(groups):,} groups of near-duplicate documents in {total:,} bytes{of_source} are too few or too "
+                f"large; expected {HELDOUT_SHARE:.0%} of the bytes to hold out, no document above {DOCUMENT_CAP:.0%} "
+                "of that. Add text, or remove what repeats."
+            )
     return {name: sorted(indices) for name, indices in chosen.items()}
 
 
