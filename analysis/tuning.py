@@ -23,6 +23,10 @@ WINDOW = 2
 """Values on either side of the lowest that enter the parabola (chosen: a factor of 4 each way on a grid of doublings,
 beyond which the valley rises more steeply on the right than on the left)."""
 
+CURVATURE_ERRORS = 3.0
+"""Standard errors of its curvature from which a valley's bottom is placed (chosen: from there on the error of the place is
+near normal; a flatter valley still says how low it is)."""
+
 PRIOR_DEGREES = 4.0
 """Weight of all budgets' common variance in each budget's own, in degrees of freedom (chosen, as for curves)."""
 
@@ -36,8 +40,8 @@ class TunedPoint:
         budget: C in FLOPs; None where the source has none.
         params: N.
         knobs: Best value of each tuned axis.
-        log_se: Standard error of the log of each; None where the best lies at the end of what was tried, or the noise is
-            unknown.
+        log_se: Standard error of the log of each; None where the best lies at the end of what was tried, where the valley
+            is too flat for the noise to have a place, or where the noise is unknown.
         loss: The valley's minimum, or the lowest mean where it has none inside.
         loss_se: Its standard error; None where the noise is unknown.
         inside: Whether the minimum lies inside the values that were tried.
@@ -207,10 +211,21 @@ def _valley(tries: pd.DataFrame, names: Sequence[str], variance: float | None) -
     values = dict(zip(names, np.exp(best + centre).tolist(), strict=True))
     if variance is None:
         return values, dict.fromkeys(names), float(at @ solution), None
+    loss_se = float(np.sqrt(variance * at @ inverse @ at))
+    if not _bends(hessian, variance * inverse):
+        return values, dict.fromkeys(names), float(at @ solution), loss_se
     moved = np.linalg.solve(hessian, _slopes(best[None])[0])  # best moves so as to keep the gradient at zero
     errors = np.sqrt(variance * np.einsum("ki,ij,kj->k", moved, inverse, moved))
-    loss_se = float(np.sqrt(variance * at @ inverse @ at))
     return values, dict(zip(names, errors.tolist(), strict=True)), float(at @ solution), loss_se
+
+
+def _bends(hessian: Array, covariance: Array) -> bool:
+    """Whether the valley bends upwards by more than noise in its flattest direction: else its bottom is anywhere."""
+    values, vectors = np.linalg.eigh(hessian)
+    flattest = vectors[:, :1].T
+    row = (flattest @ _slopes(flattest)[0])[0]
+    row[: 1 + len(hessian)] = 0.0
+    return bool(values[0] > CURVATURE_ERRORS * np.sqrt(row @ covariance @ row))
 
 
 def _terms(z: Array) -> Array:

@@ -119,6 +119,8 @@ def _noise(minimum: CurveMinimum) -> str:
 def _left_out(summary: Summary) -> Iterator[LeftOut]:
     """Runs without a result at a known size, and points that another setting of the same (N, D) beats."""
     rows, column = summary.rows, summary.minima[0].curve.variable
+    if summary.setting is not None:
+        rows = rows[rows["setting"] == summary.setting]
     if {"status", "budget", column} <= set(rows.columns):
         failed = ~rows["status"].isin(["ok", "running", "pending"]) & rows[column].notna() & rows["budget"].notna()
         for row in rows[failed].to_dict("records"):

@@ -9,6 +9,7 @@ from analysis.report.backtesting import backtest_section
 from analysis.report.blocks import Exhibit, Section
 from analysis.report.curves import envelope_section, isoflop_section
 from analysis.report.design import design_section, settings_section
+from analysis.report.experiments import experiment_sections
 from analysis.report.inventory import diagnostics_section, provenance_section, runs_section
 from analysis.report.optima import approaches_section, lines, optima_section
 from analysis.report.overview import summary_section, weaknesses_section
@@ -23,6 +24,7 @@ def sections(summary: Summary) -> tuple[Section, ...]:
     return (
         summary_section(summary),
         weaknesses_section(summary),
+        *experiment_sections(summary),
         isoflop_section(summary),
         envelope_section(summary),
         optima_section(summary, drawn),

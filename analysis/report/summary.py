@@ -11,6 +11,7 @@ from typing import TypedDict, TypeVar
 import pandas as pd
 
 from analysis.combined import compare_approaches
+from analysis.conventions import settings_of
 from analysis.diagnostics import Diagnostic, check_runs, diagnose
 from analysis.envelope import EnvelopeFit, fit_envelope
 from analysis.fitting.solve import Engine
@@ -27,6 +28,7 @@ from analysis.results import FitWarning
 from analysis.sources import load_frame, read_curves
 from analysis.stores import is_store
 from analysis.table import Runs
+from analysis.tuning import one_point_each
 
 LEVEL = 0.9
 """Nominal level of every interval of a report."""
@@ -48,7 +50,9 @@ class Summary:
         source: What was read, as the user wrote it.
         title: Name of the sweep, or of the source.
         rows: All rows of the source, unfinished and failed runs included.
-        runs: The runs that fits may use.
+        setting: The setting that is fitted, of a sweep with several; None for a sweep of one.
+        whole: The runs of all settings that have a loss.
+        runs: The runs that fits may use: of one setting, with one for each point that was tuned.
         curves: Loss curves, None where the source has none.
         minima: One per budget, also where there are too few for a fit; empty without budgets.
         isoflop: Approach 2.
@@ -65,6 +69,8 @@ class Summary:
     source: str
     title: str
     rows: pd.DataFrame
+    setting: str | None
+    whole: Runs | Failed
     runs: Runs | Failed
     curves: pd.DataFrame | None
     minima: tuple[CurveMinimum, ...]
@@ -107,18 +113,23 @@ class _Asked(TypedDict):
     parametric: FormFit | None
 
 
-def summarize(source: Source | Runs, *, seed: int = 0) -> Summary:
+def summarize(source: Source | Runs, *, setting: str | None = None, seed: int = 0) -> Summary:
     """Fit all three approaches to a source, with whatever of them can be fitted.
 
     Args:
         source: A store, a file of runs, a data frame, or runs that were read already.
+        setting: Which setting of a sweep with several is fitted; None for its first, the baseline.
         seed: Seed of searches and resamples.
 
     Raises:
-        SourceError: The source does not exist or is torn; or it is not a store, and its columns cannot be understood.
+        SourceError: No run has that setting. The source does not exist or is torn; or it is not a store, and its
+            columns cannot be understood.
         ConventionError: Runs of a source other than a store mix conventions.
     """
-    rows, name, runs = _read(source)
+    rows, name, whole = _read(source)
+    if setting is None and not isinstance(whole, Failed):
+        setting = next(iter(settings_of(whole.frame)), None)
+    runs = _of_setting(whole, setting)
     curves = None if isinstance(source, (Runs, pd.DataFrame)) else found(attempt(lambda: _curves(source)))
     isoflop = _fitted(runs, lambda given: fit_isoflop(given, level=LEVEL))
     engine: Engine = "numpy" if len(rows) <= COMPILED_FROM else "auto"
@@ -132,6 +143,8 @@ def summarize(source: Source | Runs, *, seed: int = 0) -> Summary:
         source=name,
         title=_title(rows, name),
         rows=rows,
+        setting=setting,
+        whole=whole,
         runs=runs,
         curves=curves,
         minima=_minima(isoflop, runs),
@@ -155,6 +168,14 @@ def _read(source: Source | Runs) -> tuple[pd.DataFrame, str, Runs | Failed]:
     if not isinstance(source, pd.DataFrame) and is_store(source):
         return rows, name, attempt(lambda: read_runs(source))
     return rows, name, read_runs(source)
+
+
+def _of_setting(whole: Runs | Failed, setting: str | None) -> Runs | Failed:
+    """The runs of one setting, with one for each point that was tuned."""
+    if isinstance(whole, Failed):
+        return whole
+    chosen = whole if setting is None else whole.where(setting=setting)
+    return attempt(lambda: one_point_each(chosen))
 
 
 def _curves(source: str | os.PathLike[str]) -> pd.DataFrame | None:

@@ -25,6 +25,9 @@ MapOption = Annotated[
 CountOption = Annotated[
     str | None, typer.Option("--count", metavar="CONVENTION", help="Count N as blocks+head, blocks or total.")
 ]
+SettingOption = Annotated[
+    str | None, typer.Option("--setting", metavar="NAME", help="Runs of this setting alone, of a sweep with several.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 
 
@@ -32,6 +35,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on s
 def fit(
     source: SourceArgument,
     columns: MapOption = None,
+    setting: SettingOption = None,
     method: Annotated[str, typer.Option(help="all, envelope, isoflop or parametric.")] = "all",
     form: Annotated[str, typer.Option(help="Form of the parametric fit; isoflop laws lists them.")] = "additive",
     count: CountOption = None,
@@ -65,7 +69,7 @@ def fit(
         bootstrap=bootstrap,
         seed=seed,
     )
-    runs = read(source, columns, count, allow_mixed=allow_mixed or (), duplicates=duplicates)
+    runs = read(source, columns, count, setting=setting, allow_mixed=allow_mixed or (), duplicates=duplicates)
     document = fitting.fit(runs, choice)
     if as_json:
         print_json(document)
@@ -75,13 +79,17 @@ def fit(
 
 @app.command()
 def backtest(
-    source: SourceArgument, columns: MapOption = None, count: CountOption = None, as_json: JsonOption = False
+    source: SourceArgument,
+    columns: MapOption = None,
+    setting: SettingOption = None,
+    count: CountOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Fit on the small budgets, score the larger ones."""
     import analysis
     from orchestrator.cli import fitting
 
-    document = analysis.backtest(read(source, columns, count)).to_json()
+    document = analysis.backtest(read(source, columns, count, setting=setting)).to_json()
     if as_json:
         print_json(document)
     else:
@@ -90,17 +98,34 @@ def backtest(
 
 @app.command()
 def compare(
-    source_a: SourceArgument, source_b: SourceArgument, columns: MapOption = None, as_json: JsonOption = False
+    source_a: SourceArgument,
+    source_b: Annotated[
+        str | None, typer.Argument(metavar="[SOURCE_B]", help="The other sweep; none compares two settings of one.")
+    ] = None,
+    columns: MapOption = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--setting", metavar="NAME", help="Twice: a setting of SOURCE, and of SOURCE_B or the same."),
+    ] = None,
+    as_json: JsonOption = False,
 ) -> None:
-    """Two sweeps: offset, slope, effective-compute multiplier."""
+    """Two sweeps or settings: offset, slope, effective compute."""
     import analysis
     from orchestrator.cli import fitting
 
-    document = analysis.compare(read(source_a, columns, None), read(source_b, columns, None)).to_json()
+    wanted = settings or []
+    if len(wanted) not in (0, 2) or (source_b is None and not wanted):
+        raise SweepError(
+            f"one source with {len(wanted)} settings; expected two sources, or --setting twice. "
+            "For example isoflop compare STORE --setting gelu --setting swiglu."
+        )
+    names = list(zip([source_a, source_b or source_a], wanted or [None, None], strict=True))
+    runs = [read(source, columns, None, setting=setting) for source, setting in names]
+    document = analysis.compare(*runs).to_json()
     if as_json:
         print_json(document)
     else:
-        fitting.show_comparison(document, source_a, source_b)
+        fitting.show_comparison(document, *(" ".join(filter(None, name)) for name in names))
 
 
 @app.command()
@@ -166,12 +191,13 @@ def laws(as_json: JsonOption = False) -> None:
 @app.command()
 def report(
     source: SourceArgument,
+    setting: SettingOption = None,
     output: Annotated[str, typer.Option("-o", "--output", help="File to write.")] = "report.html",
 ) -> None:
     """Write the report: one HTML file that opens offline."""
-    from analysis import write_report
+    from analysis.report import summarize, write_report
 
-    write_report(source, Path(output))
+    write_report(summarize(source, setting=setting), Path(output))
     typer.echo(f"report: {output}")
 
 
@@ -180,10 +206,11 @@ def read(
     columns: str | None,
     count: str | None,
     *,
+    setting: str | None = None,
     allow_mixed: Collection[str] = (),
     duplicates: str = "refuse",
 ) -> Runs:
-    """Read runs with the columns that `--map` names."""
+    """Read runs with the columns that `--map` names, of one setting where it is given."""
     from analysis import read_runs
     from analysis.conventions import MIX_KINDS
 
@@ -194,13 +221,14 @@ def read(
         if value not in known:
             raise SweepError(f"{name} {value}: not known; expected one of {', '.join(known)}.")
 
-    return read_runs(
+    runs = read_runs(
         source,
         columns=column_map(columns),
         count=count,
         allow_mixed=cast(Collection[Any], allow_mixed),
         duplicates=cast(Any, duplicates),
     )
+    return runs if setting is None else runs.where(setting=setting)
 
 
 def fixed_values(pairs: Sequence[str]) -> dict[str, float]:

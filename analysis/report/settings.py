@@ -1,0 +1,124 @@
+"""Section on the settings of a sweep: each against the baseline, with its noise and what would resolve it."""
+
+from __future__ import annotations
+
+from analysis import notation
+from analysis.conventions import settings_of
+from analysis.report.blocks import Block, Section, Text, grid, missing
+from analysis.report.outcome import Failed, attempt
+from analysis.report.summary import LEVEL, Summary
+from analysis.settings import RESOLVED, Effect, Level, SettingsComparison, compare_settings
+
+_MEANING = (
+    "Levels are minima of the IsoFLOP curves, or the lowest point where a curve has no minimum inside; ± are standard errors "
+    "from the runs' noise. An offset counts as seen from {resolved:g} of its standard errors on."
+)
+
+
+def comparison_section(summary: Summary) -> Section | None:
+    """Settings side by side; None for a sweep of one."""
+    if isinstance(summary.whole, Failed) or len(settings_of(summary.whole.frame)) < 2:
+        return None
+    whole = summary.whole
+    made = attempt(lambda: compare_settings(whole, level=LEVEL))
+    blocks: tuple[Block, ...]
+    if isinstance(made, Failed):
+        blocks = (missing("Settings could not be compared", made),)
+    else:
+        lead = f"{len(made.effects) + 1} settings; {made.baseline} is the baseline, and {summary.setting} is the one fitted "
+        blocks = (
+            Text(text=f"{lead}in the sections below. {_MEANING.format(resolved=RESOLVED)}"),
+            Text(kind="list", items=tuple(f"{effect.setting}: {verdict(effect)}" for effect in made.effects)),
+            _effects_grid(made),
+            _levels_grid(made),
+        )
+    return Section(name="comparison", title="Settings compared", blocks=blocks)
+
+
+def verdict(effect: Effect) -> str:
+    """What can be said of a setting, in words."""
+    value = f"{effect.offset:+.3f} nats"
+    if effect.se is None:
+        return f"{value}; the noise is unknown, so that nothing can be said. Add seeds."
+    value = f"{effect.offset:+.3f} ± {effect.se:.3f} nats"
+    if effect.resolved:
+        words = f"{'better' if effect.offset < 0 else 'worse'} than the baseline, {value}"
+        return f"{words}; {_trend(effect)}{_multiplier(effect)}"
+    words = f"not resolved here, {value}; an offset of {effect.detectable or 0.0:.3f} would have shown"
+    remedy = effect.remedy
+    if remedy is None:
+        return words
+    if remedy.times > 1000:
+        return f"{words}. One as small as this would take more than a thousand times the runs."
+    return (
+        f"{words}. To resolve one as small as this, make {remedy.times} times the runs at {notation.flops(remedy.budget)} "
+        f"FLOPs: {notation.flops(remedy.flops)} FLOPs more."
+    )
+
+
+def _trend(effect: Effect) -> str:
+    if effect.trend is None:
+        return "one budget says nothing of larger ones"
+    if effect.trend_se is None:
+        return f"{effect.trend:+.3f} nats a decade of compute, of unknown noise"
+    value = f"{effect.trend:+.3f} ± {effect.trend_se:.3f} nats a decade of compute"
+    if abs(effect.trend) > RESOLVED * effect.trend_se:
+        return f"the offset changes by {value}"
+    seen = (RESOLVED + 0.84) * effect.trend_se
+    return f"no change with compute is resolved ({value}; {seen:.3f} would have shown)"
+
+
+def _multiplier(effect: Effect) -> str:
+    if effect.comparison is None:
+        return ""
+    found = effect.comparison.multiplier
+    span = notation.interval(found.interval, notation.number)
+    return f"; worth {notation.number(found.value)} times the baseline's compute ({span})"
+
+
+def _effects_grid(made: SettingsComparison) -> Block:
+    header = ("setting", "offset", "±", "would show from", "a decade", "±", "compute worth", "interval", "verdict")
+    return grid(
+        f"Held against {made.baseline}, over all budgets that both have (nats)",
+        header,
+        (_effect_row(effect) for effect in made.effects),
+        words_last=True,
+    )
+
+
+def _effect_row(effect: Effect) -> tuple[str, ...]:
+    worth = effect.comparison and effect.comparison.multiplier
+    seen = "better" if effect.offset < 0 else "worse"
+    return (
+        effect.setting,
+        f"{effect.offset:+.3f}",
+        notation.loss(effect.se),
+        notation.loss(effect.detectable),
+        "" if effect.trend is None else f"{effect.trend:+.3f}",
+        notation.loss(effect.trend_se),
+        notation.number(worth.value) if worth else "",
+        notation.interval(worth.interval, notation.number) if worth else "",
+        seen if effect.resolved else "not resolved here",
+    )
+
+
+def _levels_grid(made: SettingsComparison) -> Block:
+    offsets = {(effect.setting, flops): pair for effect in made.effects for flops, *pair in effect.offsets}
+    header = ("budget", "setting", "loss", "±", "N*", "interval", "offset", "±", "runs")
+    rows = (_level_row(level, offsets.get((level.setting, level.budget))) for level in made.levels)
+    return grid("Every setting at every budget", header, rows, text_columns=2)
+
+
+def _level_row(level: Level, offset: list[float | None] | None) -> tuple[str, ...]:
+    value, se = offset or (None, None)
+    return (
+        notation.flops(level.budget),
+        level.setting,
+        notation.loss(level.loss),
+        notation.loss(level.se),
+        notation.count(level.params),
+        "lowest point" if level.params_interval is None else notation.interval(level.params_interval, notation.count),
+        "" if value is None else f"{value:+.3f}",
+        notation.loss(se),
+        str(level.runs),
+    )

@@ -1,0 +1,82 @@
+"""Section on learning rates that were tuned: loss against rate, and whether the best one moves with width."""
+
+from __future__ import annotations
+
+from analysis import notation
+from analysis.figures.transfer import best_rates_figure, valleys_figure
+from analysis.report.blocks import Exhibit, Section, Text, grid
+from analysis.report.outcome import Failed, attempt
+from analysis.report.summary import LEVEL, Summary
+from analysis.transfer import FLAT, LEAST_WIDTH, BestRate, RateTransfer, Slope, fit_transfer
+
+_WORDS = {
+    "transfers": f"the best rate transfers: the whole interval lies inside ±{FLAT:g}",
+    "drifts": f"the best rate drifts with width: the whole interval lies outside ±{FLAT:g}",
+    "not resolved": f"not resolved here: the interval crosses ±{FLAT:g}. Add seeds, or widths further apart",
+}
+
+
+def transfer_section(summary: Summary) -> Section | None:
+    """Best learning rates; None where none were tuned at several widths."""
+    if isinstance(summary.whole, Failed):
+        return None
+    whole = summary.whole
+    made = attempt(lambda: fit_transfer(whole, level=LEVEL))
+    if isinstance(made, Failed) or len({best.width for transfer in made for best in transfer.rates}) < 2:
+        return None
+    lead = (
+        "Stars are minima of parabolas through the tries near the lowest. Under a rule that transfers, one rate is best at "
+        f"every width. Widths below {LEAST_WIDTH} are shown and not fitted."
+    )
+    rows = [_row(transfer, best) for transfer in made for best in transfer.rates]
+    header = ("setting", "width", "tokens", "best rate", "± octaves", "loss", "±", "rates tried")
+    data = grid("Best rates", header, rows)
+    blocks = (
+        Text(text=lead),
+        Text(kind="list", items=tuple(sentence(transfer) for transfer in made)),
+        Exhibit(
+            name="rate-valleys", main=True, title="Loss against learning rate at each width",
+            description=f"{len(rows)} valleys of loss over learning rate.", draw=lambda: valleys_figure(made), data=data,
+        ),
+        Exhibit(
+            name="best-rates", title="Best learning rate against width",
+            description=" ".join(sentence(transfer) for transfer in made), draw=lambda: best_rates_figure(made), data=data,
+        ),
+    )  # fmt: skip
+    return Section(name="transfer", title="Best learning rates", blocks=blocks)
+
+
+def sentence(transfer: RateTransfer) -> str:
+    """The slope on width and what it says."""
+    name = f"{transfer.setting}: " if transfer.setting else ""
+    ends = sum(not best.point.inside for best in transfer.rates)
+    flat = sum(best.point.inside and best.log2_se is None for best in transfer.rates)
+    of_all = f"of {len(transfer.rates)} best rates"
+    unbracketed = f" {ends} {of_all} lie at the end of those tried." if ends else ""
+    unbracketed += f" {flat} {of_all} have no place: their valleys are flat beside the noise." if flat else ""
+    if transfer.width is None:
+        return f"{name}fewer than three widths have a best rate with a place: no slope.{unbracketed}"
+    more = "" if transfer.tokens is None else f" On tokens it is {_slope(transfer.tokens)}."
+    return (
+        f"{name}slope of log2 best rate on log2 width {_slope(transfer.width)}; {_WORDS[transfer.verdict]}.{more}"
+        f"{unbracketed}"
+    )
+
+
+def _slope(slope: Slope) -> str:
+    span = notation.interval(slope.interval, lambda value: f"{value:+.2f}")
+    return f"{slope.value:+.2f} ({notation.percent(slope.interval.level)}: {span})"
+
+
+def _row(transfer: RateTransfer, best: BestRate) -> tuple[str, ...]:
+    point = best.point
+    return (
+        transfer.setting or "",
+        notation.count(best.width),
+        notation.count(best.tokens),
+        notation.number(best.rate),
+        f"{best.log2_se:.2f}" if best.log2_se is not None else "flat" if point.inside else "at the end",
+        notation.loss(point.loss),
+        notation.loss(point.loss_se),
+        str(len(point.tried)),
+    )
