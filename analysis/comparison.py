@@ -4,15 +4,15 @@ Both loss frontiers are L*(C) = E + e^k (C/C0)^-γ with one E, that of the share
 reaches what recipe a reaches at m C, with ln m = (k_a - k_b - (γ_a - γ_b) ln(C/C0)) / γ_a: the effective-compute
 multiplier. A recipe with the same slope is worth a constant factor; only a different slope gains with scale.
 
-Minima with their errors come from approach 2. E is hardly known from small budgets, so that every interval is the range
-over all E that the minima allow, as in `analysis.frontier`.
+Minima with their errors come from approach 2 (`analysis.frontier_comparison`). Where a sweep has fewer than two, a form
+is fitted to each sweep instead (`analysis.form_comparison`), and a warning says so.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -20,33 +20,22 @@ import pandas as pd
 from analysis import notation
 from analysis.conventions import MixKind, refuse_mixtures
 from analysis.documents import jsonable
-from analysis.errors import FitError
+from analysis.errors import FitError, LawError
+from analysis.frontier_comparison import POWER, Pair, offset
 from analysis.isoflop import fit_isoflop
 from analysis.minima import CurveMinimum
-from analysis.results import FitWarning, Interval
-from analysis.table import Array, Runs
-from analysis.trend import t_quantile
+from analysis.results import Difference, FitWarning, Interval
+from analysis.table import Runs
 
-POWER = 0.8
-"""Chance of seeing a difference that `detectable` promises, the usual choice in planning experiments."""
+if TYPE_CHECKING:
+    from analysis.formfit import FormFit
 
-_FLOORS = 400
+__all__ = ["POWER", "Comparison", "Difference", "compare"]
 
+DRAWS = 200
+"""Bootstrap draws of each sweep's form, where forms are compared (chosen)."""
 
-@dataclass(frozen=True, kw_only=True)
-class Difference:
-    """One compared quantity.
-
-    Attributes:
-        value: Its estimate.
-        interval: Profile interval over every E that the minima allow.
-        detectable: Smallest difference from equality that this comparison would have shown with probability .8, on the
-            quantity's own scale (a factor for multipliers); None where the interval is open.
-    """
-
-    value: float
-    interval: Interval
-    detectable: float | None
+Method = Literal["auto", "isoflop", "parametric"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +43,7 @@ class Comparison:
     """Sweep b against sweep a.
 
     Attributes:
+        method: `isoflop` or `parametric`: what the frontiers are made of.
         flops: C at which offset and multiplier are stated: the geometric middle of the shared range.
         offset: L*_b - L*_a at that C in nats; negative where b is better.
         slope_difference: γ_b - γ_a; positive where b gains on a with scale.
@@ -61,10 +51,11 @@ class Comparison:
         multipliers: The same at other C, by C.
         crossover: C at which both are equal; None where the slopes are not told apart.
         level: Nominal level of the intervals.
-        budgets: Number of minima of a and of b.
+        budgets: Number of minima of a and of b; None for forms.
         warnings: What weakens the comparison.
     """
 
+    method: str
     flops: float
     offset: Difference
     slope_difference: Difference
@@ -72,13 +63,14 @@ class Comparison:
     multipliers: dict[float, Difference]
     crossover: float | None
     level: float
-    budgets: tuple[int, int]
+    budgets: tuple[int, int] | None
     warnings: tuple[FitWarning, ...]
 
     def to_json(self) -> dict[str, Any]:
         """The comparison as a JSON object; numbers at the top level, each beside its interval."""
         document: dict[str, Any] = jsonable(
             {
+                "method": self.method,
                 "flops": self.flops,
                 "multiplier": self.multiplier.value,
                 "multiplier_interval": self.multiplier.interval,
@@ -93,7 +85,7 @@ class Comparison:
                 "at": [
                     {"flops": C, "multiplier": d.value, "interval": d.interval} for C, d in self.multipliers.items()
                 ],
-                "budgets": {"a": self.budgets[0], "b": self.budgets[1]},
+                "budgets": None if self.budgets is None else {"a": self.budgets[0], "b": self.budgets[1]},
                 "warnings": [{"code": w.code, "message": w.message} for w in self.warnings],
             }
         )
@@ -107,6 +99,9 @@ def compare(
     flops: Sequence[float] = (),
     level: float = 0.9,
     allow_mixed: Collection[MixKind] = (),
+    method: Method = "auto",
+    form: str = "additive",
+    seed: int = 0,
 ) -> Comparison:
     """Compare the compute-optimal losses of two sweeps.
 
@@ -116,151 +111,100 @@ def compare(
         flops: Further C at which to state the multiplier, beside the ends of the shared range and ten times its top.
         level: Nominal level of the intervals.
         allow_mixed: Differences between the sweeps taken on purpose: `flops_rule`, `evaluation`, `decay`.
+        method: `isoflop` for minima, `parametric` for forms, `auto` for forms where a sweep has fewer than two minima.
+        form: The form.
+        seed: Seed of the form's search and bootstrap.
 
     Raises:
         ConventionError: The sweeps count FLOPs or evaluate differently.
-        FitError: A sweep has fewer than two budgets with a minimum inside, or its loss does not fall with compute.
+        FitError: Neither method has a result, or a sweep's loss does not fall with compute.
     """
     _refuse_different(a, b, allow_mixed)
-    first, second = _minima(a, "a", level), _minima(b, "b", level)
-    low, high = _shared(first, second)
-    pair = _Pair.of(first, second, middle=float(np.sqrt(low * high)))
-    stated = dict.fromkeys([low, high, 10 * high, *flops])
-    slope = pair.difference(lambda k, g, _: (g[1] - g[0], _stack(g, (0.0, -1.0, 0.0, 1.0))), level)
-    told_apart = slope.interval.low is not None and not _contains(slope.interval, 0.0)
-    k, g = pair.best()
-    crossover = pair.middle * float(np.exp((k[0] - k[1]) / (g[0] - g[1]))) if told_apart else None
+    if method == "parametric":
+        return _by_forms(a, b, flops, level, form, seed, reason=None)
+    try:
+        first, second = _minima(a, "a", level), _minima(b, "b", level)
+    except FitError as error:
+        if method == "isoflop":
+            raise
+        return _by_forms(a, b, flops, level, form, seed, reason=error)
+    return _by_minima(first, second, flops, level)
+
+
+def _by_minima(
+    first: Sequence[CurveMinimum], second: Sequence[CurveMinimum], flops: Sequence[float], level: float
+) -> Comparison:
+    ranges = [(minima[0].budget, minima[-1].budget) for minima in (first, second)]
+    low, high = _shared(*ranges)
+    pair = Pair.of(first, second, middle=float(np.sqrt(low * high)))
+    slope = pair.slope_difference(level)
+    crossover = pair.crossover() if _told_apart(slope) else None
     multiplier = pair.multiplier(pair.middle, level)
     return Comparison(
+        method="isoflop",
         flops=pair.middle,
-        offset=pair.difference(_offset, level),
+        offset=pair.difference(offset, level),
         slope_difference=slope,
         multiplier=multiplier,
-        multipliers={C: pair.multiplier(C, level) for C in stated},
+        multipliers={C: pair.multiplier(C, level) for C in dict.fromkeys([low, high, 10 * high, *flops])},
         crossover=crossover,
         level=level,
         budgets=(len(first), len(second)),
-        warnings=tuple(_warnings(first, second, slope, multiplier, crossover, level)),
+        warnings=_ranked(
+            [*_warnings(ranges, slope, multiplier, crossover, level), *_few_budgets(len(first), len(second))]
+        ),
     )
 
 
-Quantity = Callable[[Array, Array, Array], tuple[Array, Array]]
-"""(k of a and b, γ of a and b, E) -> value and its gradient by (k_a, γ_a, k_b, γ_b), over grids of E.
+def _by_forms(
+    a: Runs, b: Runs, flops: Sequence[float], level: float, form: str, seed: int, *, reason: FitError | None
+) -> Comparison:
+    from analysis.form_comparison import crossing, fitted_frontiers, spread
+    from analysis.parametric import fit_form
 
-Shapes: (2, m), (2, m) and (m,) in; (m,) and (4, m) out.
-"""
+    try:
+        fits = (fit_form(a, form, seed=seed), fit_form(b, form, seed=seed))
+        frontiers = fitted_frontiers(*fits, draws=DRAWS, seed=seed)
+    except (FitError, LawError) as error:
+        told = f"{reason} Nor can a form be compared: {error}" if reason else str(error)
+        raise FitError(told) from None
+    ranges = [(float(C.min()), float(C.max())) for C in (runs.column("flops") for runs in (a, b))]
+    low, high = _shared(*ranges)
+    middle = float(np.sqrt(low * high))
+
+    def multiplier(C: float) -> Difference:
+        return spread(frontiers.log_multiplier(C), level, POWER, back=lambda x: float(np.exp(x)))
+
+    slope = spread(frontiers.slopes(frontiers.b, middle) - frontiers.slopes(frontiers.a, middle), level, POWER)
+    crossover = crossing(frontiers, 0.1 * low, 10 * high) if _told_apart(slope) else None
+    at_middle = multiplier(middle)
+    return Comparison(
+        method="parametric",
+        flops=middle,
+        offset=spread(frontiers.offset(middle), level, POWER),
+        slope_difference=slope,
+        multiplier=at_middle,
+        multipliers={C: multiplier(C) for C in dict.fromkeys([low, high, 10 * high, *flops])},
+        crossover=crossover,
+        level=level,
+        budgets=None,
+        warnings=_ranked([*_warnings(ranges, slope, at_middle, crossover, level), *_about_forms(fits, reason)]),
+    )
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Pair:
-    """Both frontiers at every E of a grid, in logarithms of C over `middle`.
-
-    Attributes:
-        floors: E, shape (m,).
-        k: ln(L* - E) at the middle, shape (2, m).
-        gamma: Slopes, shape (2, m).
-        covariance: Of (k, γ) of each, shape (2, m, 2, 2).
-        misfit: Weighted squares of both together, shape (m,).
-        degrees: Degrees of freedom of the minima's errors.
-        dispersion: Factor on their variances where the frontiers miss the minima by more.
-        middle: C0.
-    """
-
-    floors: Array
-    k: Array
-    gamma: Array
-    covariance: Array
-    misfit: Array
-    degrees: float
-    dispersion: float
-    middle: float
-
-    @classmethod
-    def of(cls, a: Sequence[CurveMinimum], b: Sequence[CurveMinimum], *, middle: float) -> _Pair:
-        lowest = min(m.loss or np.inf for m in (*a, *b))
-        floors = lowest * (1 - np.concatenate([[1.0], np.geomspace(0.999, 1e-3, _FLOORS - 1)]))
-        lines = [_log_lines(minima, floors, middle) for minima in (a, b)]
-        misfit = lines[0][2] + lines[1][2]
-        left = len(a) + len(b) - 5
-        known = all(m.noise is not None for m in (*a, *b))
-        degrees = float(sum(m.noise.degrees for m in (*a, *b) if m.noise)) if known else float(max(left, 0))
-        scale = float(misfit.min()) / left if left > 0 else 1.0
-        return cls(
-            floors=floors,
-            k=np.stack([line[0][:, 0] for line in lines]),
-            gamma=np.stack([line[0][:, 1] for line in lines]),
-            covariance=np.stack([line[1] for line in lines]),
-            misfit=misfit,
-            degrees=degrees,
-            dispersion=max(1.0, scale) if known else scale,
-            middle=middle,
+def _about_forms(fits: Sequence[FormFit], reason: FitError | None) -> list[FitWarning]:
+    """What must be known of a comparison of forms: why it is one, and what weakens the fits."""
+    found = []
+    if reason is not None:
+        message = (
+            f"compared through the {fits[0].form.name} form fitted to each sweep, each with its own E, since minima can't "
+            f"be: {reason}"
         )
-
-    def best(self) -> tuple[Array, Array]:
-        """(k, γ) of a and b at the E that fits best; shapes (2,)."""
-        i = int(self.misfit.argmin())
-        return self.k[:, i], self.gamma[:, i]
-
-    def difference(self, quantity: Quantity, level: float, equality: float = 0.0) -> Difference:
-        """A quantity with its profile interval, and the departure from `equality` that would have shown."""
-        value, gradient = quantity(self.k, self.gamma, self.floors)
-        i = int(self.misfit.argmin())
-        if self.degrees <= 0:
-            return Difference(value=float(value[i]), interval=Interval(None, None, level, "profile"), detectable=None)
-        parts = gradient.reshape(2, 2, -1)
-        variance = np.einsum("sim,smij,sjm->m", parts, self.covariance, parts)
-        quantile = t_quantile(self.degrees, level)
-        room = np.maximum(self.misfit.min() + self.dispersion * quantile**2 - self.misfit, 0)
-        allowed = room > 0
-        half = np.sqrt(room * variance)
-        low, high = float((value - half)[allowed].min()), float((value + half)[allowed].max())
-        se = (high - low) / 2 / quantile
-        detectable = abs(equality) + (quantile + t_quantile(self.degrees, 2 * POWER - 1)) * se
-        return Difference(
-            value=float(value[i]), interval=Interval(low, high, level, "profile"), detectable=float(detectable)
-        )
-
-    def multiplier(self, flops: float, level: float) -> Difference:
-        """The effective-compute multiplier at C = `flops`."""
-        x = np.log(flops / self.middle)
-
-        def log_multiplier(k: Array, g: Array, _: Array) -> tuple[Array, Array]:
-            value = (k[0] - k[1] - (g[0] - g[1]) * x) / g[0]
-            return value, np.stack([1 / g[0], -(value + x) / g[0], -1 / g[0], x / g[0]])
-
-        log = self.difference(log_multiplier, level)
-        ends = (log.interval.low, log.interval.high)
-        low, high = (None if end is None or abs(end) > 700 else float(np.exp(end)) for end in ends)
-        detectable = None if log.detectable is None or log.detectable > 700 else float(np.exp(log.detectable))
-        return Difference(
-            value=float(np.exp(log.value)), interval=Interval(low, high, level, "profile"), detectable=detectable
-        )
-
-
-def _offset(k: Array, g: Array, _: Array) -> tuple[Array, Array]:
-    a, b = np.exp(k)
-    zero = np.zeros_like(a)
-    return b - a, np.stack([-a, zero, b, zero])
-
-
-def _stack(g: Array, gradient: Sequence[float]) -> Array:
-    return np.repeat(np.array(gradient)[:, None], g.shape[1], axis=1)
-
-
-def _log_lines(minima: Sequence[CurveMinimum], floors: Array, middle: float) -> tuple[Array, Array, Array]:
-    """Lines ln(L* - E) = k - γ ln(C/C0) at every E: coefficients (m, 2), covariances (m, 2, 2), misfits (m,)."""
-    x = np.log(np.array([m.budget for m in minima]) / middle)
-    losses = np.array([m.loss for m in minima], dtype=np.float64)
-    known = all(m.loss_se is not None for m in minima)
-    se = np.array([m.loss_se for m in minima], dtype=np.float64) if known else np.ones_like(losses)
-    se = np.maximum(se, 1e-9 * losses)
-    above = losses - floors[:, None]
-    weights = (above / se) ** 2
-    X = np.stack([np.ones_like(x), -x], axis=1)
-    covariance = np.linalg.inv(np.einsum("mn,ni,nj->mij", weights, X, X))
-    coefficients = np.einsum("mij,mn,nj,mn->mi", covariance, weights, X, np.log(above))
-    residual = np.log(above) - coefficients @ X.T
-    return coefficients, covariance, (weights * residual**2).sum(axis=1)
+        found.append(FitWarning("no_result", message, 3.0))
+    for name, fit in zip("ab", fits, strict=True):
+        serious = [w for w in fit.warnings if w.code in ("not_converged", "e_not_identified", "at_bound")]
+        found += [FitWarning(w.code, f"sweep {name}: {w.message}", w.severity) for w in serious]
+    return found
 
 
 def _minima(runs: Runs, name: str, level: float) -> list[CurveMinimum]:
@@ -288,10 +232,18 @@ def _refuse_different(a: Runs, b: Runs, allow_mixed: Collection[MixKind]) -> Non
     refuse_mixtures(both.assign(flops_rule=rules), kinds=kinds)
 
 
-def _shared(a: Sequence[CurveMinimum], b: Sequence[CurveMinimum]) -> tuple[float, float]:
+Range = tuple[float, float]
+"""Smallest and largest C of a sweep."""
+
+
+def _shared(a: Range, b: Range) -> Range:
     """Ends of the range of C that both cover; the gap between them where they do not overlap."""
-    low, high = max(a[0].budget, b[0].budget), min(a[-1].budget, b[-1].budget)
+    low, high = max(a[0], b[0]), min(a[1], b[1])
     return min(low, high), max(low, high)
+
+
+def _told_apart(slope: Difference) -> bool:
+    return slope.interval.low is not None and slope.interval.high is not None and not _contains(slope.interval, 0.0)
 
 
 def _contains(interval: Interval, value: float) -> bool:
@@ -299,25 +251,25 @@ def _contains(interval: Interval, value: float) -> bool:
 
 
 def _warnings(
-    a: Sequence[CurveMinimum], b: Sequence[CurveMinimum], slope: Difference, multiplier: Difference,
-    crossover: float | None, level: float,
-) -> list[FitWarning]:  # fmt: skip
+    ranges: Sequence[Range], slope: Difference, multiplier: Difference, crossover: float | None, level: float
+) -> list[FitWarning]:
     found = []
-    if max(a[0].budget, b[0].budget) > min(a[-1].budget, b[-1].budget):
+    (low_a, high_a), (low_b, high_b) = ranges
+    if max(low_a, low_b) > min(high_a, high_b):
+        spans = " and ".join(f"{notation.flops(low)} to {notation.flops(high)}" for low, high in ranges)
         message = (
-            f"the sweeps' budgets do not overlap ({_range(a)} and {_range(b)} FLOPs): one frontier is extrapolated. "
-            "Repeat one budget in both."
+            f"the sweeps' budgets do not overlap ({spans} FLOPs): one frontier is extrapolated. Repeat one budget in "
+            "both."
         )
         found.append(FitWarning("extrapolation", message, 4.0))
-    reach = (0.1 * min(a[0].budget, b[0].budget), 10 * max(a[-1].budget, b[-1].budget))
+    reach = (0.1 * min(low_a, low_b), 10 * max(high_a, high_b))
     if crossover is not None and not reach[0] < crossover < reach[1]:
         message = f"the crossover at {notation.flops(crossover)} FLOPs lies more than ten times outside the budgets."
         found.append(FitWarning("extrapolation", message, 3.0))
     if _contains(slope.interval, 0.0) and slope.detectable is not None:
         message = (
             f"the slopes are not told apart ({slope.value:+.3g}); a difference below {slope.detectable:.2g} would "
-            "not have "
-            "shown. Don't extrapolate a change of the multiplier."
+            "not have shown. Don't extrapolate a change of the multiplier."
         )
         found.append(FitWarning("slopes_not_told_apart", message, 1.5))
     if _contains(multiplier.interval, 1.0) and multiplier.detectable is not None:
@@ -326,14 +278,17 @@ def _warnings(
             f"{multiplier.detectable:.3g} would not have shown. Add seeds near the minima."
         )
         found.append(FitWarning("no_difference_seen", message, 2.0))
-    if min(len(a), len(b)) < 3:
-        message = (
-            f"{len(a)} and {len(b)} budgets with a minimum inside: a slope from two points rests on their noise "
-            "alone. Add budgets."
-        )
-        found.append(FitWarning("few_budgets", message, 3.0))
-    return sorted(found, key=lambda warning: -warning.severity)
+    return found
 
 
-def _range(minima: Sequence[CurveMinimum]) -> str:
-    return f"{notation.flops(minima[0].budget)} to {notation.flops(minima[-1].budget)}"
+def _few_budgets(a: int, b: int) -> list[FitWarning]:
+    if min(a, b) >= 3:
+        return []
+    message = (
+        f"{a} and {b} budgets with a minimum inside: a slope from two points rests on their noise alone. Add budgets."
+    )
+    return [FitWarning("few_budgets", message, 3.0)]
+
+
+def _ranked(warnings: list[FitWarning]) -> tuple[FitWarning, ...]:
+    return tuple(sorted(warnings, key=lambda warning: -warning.severity))

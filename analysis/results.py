@@ -48,3 +48,19 @@ class Dropped:
 
     run: str
     reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """One compared quantity.
+
+    Attributes:
+        value: Its estimate.
+        interval: Its interval; over every E that the minima allow, where it comes from minima.
+        detectable: Smallest difference from equality that this comparison would have shown with probability .8, on the
+            quantity's own scale (a factor for multipliers); None where the interval is open.
+    """
+
+    value: float
+    interval: Interval
+    detectable: float | None

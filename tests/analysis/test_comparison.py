@@ -71,14 +71,53 @@ def test_sweeps_that_measure_differently_are_refused(simulate: Simulate) -> None
     assert compare(a, b, allow_mixed=["evaluation"]).offset.value == pytest.approx(0, abs=1e-12)
 
 
-def test_sweeps_without_two_minima_are_refused_by_name(simulate: Simulate) -> None:
+@pytest.mark.parametrize("method", ["auto", "isoflop"])
+def test_a_sweep_of_one_budget_is_refused_by_name(simulate: Simulate, method: Any) -> None:
     runs = simulate()
     one = read_runs(runs.frame[runs.frame["budget"] == 1e18])
     with pytest.raises(FitError, match=r"sweep b: .*one budget only"):
-        compare(runs, one)
+        compare(runs, one, method=method)
+
+
+def test_sweeps_without_two_minima_are_compared_through_forms(simulate: Simulate) -> None:
+    runs = simulate(noise=0.003, sizes=9)
     rank = runs.frame.groupby("budget")["params"].rank()
+    large = read_runs(runs.frame[rank >= 6])
     with pytest.raises(FitError, match="sweep a has 0 budgets with a minimum inside"):
-        compare(read_runs(runs.frame[rank >= 5]), runs)
+        compare(large, runs, method="isoflop")
+    result = compare(large, runs)
+    assert result.method == "parametric"
+    warning = next(w for w in result.warnings if w.code == "no_result")
+    assert "sweep a has 0 budgets with a minimum inside" in warning.message
+    assert result.multiplier.interval.low < 1 < result.multiplier.interval.high
+    json.dumps(result.to_json(), allow_nan=False)
+
+
+def test_forms_find_the_planted_multiplier_without_any_budgets(simulate: Simulate) -> None:
+    generator = np.random.default_rng(0)
+
+    def scattered(seed: int, law: dict[str, float]) -> Runs:
+        runs = simulate(noise=0.002, sizes=9, seed=seed, law=law)
+        moved = runs.frame["tokens"] * generator.uniform(0.7, 1.4, len(runs))
+        loss = law["E"] + law["A"] / runs.frame["params"] ** law["alpha"] + law["B"] / moved ** law["beta"]
+        noisy = loss * np.exp(0.002 * generator.standard_normal(len(runs)))
+        return read_runs(runs.frame[["params"]].assign(tokens=moved, loss=noisy))
+
+    result = compare(scattered(0, LAW), scattered(1, BETTER))
+    assert result.method == "parametric"
+    assert result.multiplier.value == pytest.approx(1.5, rel=0.1)
+    assert result.multiplier.interval.low < 1.5 < result.multiplier.interval.high
+    assert result.offset.value < 0
+    assert result.multiplier.interval.method == "bootstrap"
+    back = compare(scattered(1, BETTER), scattered(0, LAW))
+    assert back.multiplier.value == pytest.approx(1 / result.multiplier.value, rel=0.1)
+
+
+def test_forms_and_minima_agree_on_good_sweeps(simulate: Simulate) -> None:
+    a, b = simulate(noise=0.002, spread=2.0), simulate(noise=0.002, spread=2.0, seed=1, law=BETTER)
+    minima, forms = compare(a, b, method="isoflop"), compare(a, b, method="parametric")
+    assert forms.multiplier.value == pytest.approx(minima.multiplier.value, rel=0.1)
+    assert forms.offset.value == pytest.approx(minima.offset.value, abs=0.01)
 
 
 def test_budgets_that_do_not_overlap_are_warned_of(simulate: Simulate) -> None:
