@@ -80,6 +80,7 @@ def fit_all(
     form: str = "additive",
     objective: Objective | None = None,
     space: Literal["log", "linear"] = "log",
+    fixed: Mapping[str, float] | None = None,
     seed: int = 0,
     level: float = 0.9,
 ) -> AllFits:
@@ -91,6 +92,7 @@ def fit_all(
         form: Form of approach 3.
         objective: What approach 3 minimises; None for Huber with delta from the noise.
         space: Residual space of approach 3.
+        fixed: Coefficients of approach 3 held at a value.
         seed: Seed of approach 3's search and bootstrap.
         level: Nominal level of the intervals.
 
@@ -102,7 +104,9 @@ def fit_all(
     failures: dict[str, str] = {}
     envelope = _attempt("envelope", failures, lambda: fit_envelope(runs, curves, level=level))
     isoflop = _attempt("isoflop", failures, lambda: fit_isoflop(runs, level=level))
-    parametric = _attempt("parametric", failures, lambda: fit_form(runs, form, objective, space, seed=seed))
+    parametric = _attempt(
+        "parametric", failures, lambda: fit_form(runs, form, objective, space, fixed=fixed, seed=seed)
+    )
     fits = {"envelope": envelope, "isoflop": isoflop, "parametric": parametric}
     present = {name: fit for name, fit in fits.items() if fit is not None}
     if not present:

@@ -47,19 +47,36 @@ def fit(runs: Runs, choice: Choice) -> dict[str, Any]:
     if choice.space not in SPACES:
         raise SweepError(f"--space {choice.space}: not known; expected log or linear.")
     runs = analysis.drop_highest(runs, choice.drop_highest)
+    if choice.method in ("isoflop", "envelope"):
+        _refuse_parametric_options(choice)
     if choice.method == "isoflop":
         return dict(analysis.fit_isoflop(runs).to_json())
     if choice.method == "envelope":
         return dict(analysis.fit_envelope(runs).to_json())
     objective = parse_objective(choice.objective)
     if choice.method == "all":
-        fits = analysis.fit_all(runs, form=choice.form, objective=objective, space=choice.space, seed=choice.seed)
-        return dict(fits.to_json())
+        fits = analysis.fit_all(
+            runs, form=choice.form, objective=objective, space=choice.space, fixed=choice.fixed, seed=choice.seed
+        )
+        document = dict(fits.to_json())
+        if choice.bootstrap is not None and fits.parametric is not None:
+            resamples = fits.parametric.bootstrap(choice.bootstrap, seed=choice.seed)
+            document["fits"]["parametric"] = fits.parametric.to_json(resamples)
+        return document
     fitted = analysis.fit_form(
         runs, form=choice.form, objective=objective, space=choice.space, fixed=choice.fixed, seed=choice.seed
     )
     resamples = None if choice.bootstrap is None else fitted.bootstrap(choice.bootstrap, seed=choice.seed)
     return dict(fitted.to_json(resamples))
+
+
+def _refuse_parametric_options(choice: Choice) -> None:
+    given = [name for name, value in (("--fix", choice.fixed), ("--bootstrap", choice.bootstrap)) if value]
+    if given:
+        raise SweepError(
+            f"{' and '.join(given)} with --method {choice.method}: expected --method parametric or all, since only the "
+            "parametric fit takes it. Leave it out, or change the method."
+        )
 
 
 def show(document: Mapping[str, Any]) -> None:
@@ -165,7 +182,9 @@ def _signed(value: float | None) -> str:
 def show_comparison(document: Mapping[str, Any], name_a: str, name_b: str) -> None:
     """Print how two sweeps compare."""
     console = terminal.console()
-    console.print(f"a: {name_a}\nb: {name_b}\nat {notation.flops(document['flops'])} FLOPs:", soft_wrap=True)
+    console.print(f"a: {name_a}\nb: {name_b}", soft_wrap=True)
+    through = {"isoflop": "IsoFLOP minima", "parametric": "fitted forms"}[document["method"]]
+    console.print(f"at {notation.flops(document['flops'])} FLOPs, through {through}:")
     table = terminal.table("", "b against a", "interval", "would be seen from", left=("",))
     for key, label in (
         ("multiplier", "compute that a needs, for b's loss"),
