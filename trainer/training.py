@@ -21,11 +21,12 @@ from trainer import checkpoint, optimizers
 from trainer.batches import feed
 from trainer.checkpoint import Checkpoint
 from trainer.corpus import Corpus, load
+from trainer.devices import limit_memory
 from trainer.errors import DeviceError, DeviceOutOfMemory, SpecError
 from trainer.evaluation import check_heldout, evaluate_corpus
 from trainer.execution import Execution, Interrupted, Progress
 from trainer.identity import run_id
-from trainer.memory import keep_freed_memory
+from trainer.memory import device_bytes, footprint, keep_freed_memory
 from trainer.networks import Network, build, initialize
 from trainer.parameters import matrices
 from trainer.record import CurvePoint, Numerics, RunRecord
@@ -85,15 +86,29 @@ def train(spec: RunSpec, execution: Execution) -> RunRecord:
     try:
         with _process_settings(execution.threads):
             return _train(spec, execution)
-    except (torch.OutOfMemoryError, RuntimeError) as error:
-        if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
-            micro_batch = execution.micro_batch or spec.batch_contexts
-            raise DeviceOutOfMemory(
-                f"{execution.device} has no memory for a micro-batch of {micro_batch} windows ({error}). "
-                "Expected it to fit: use a smaller micro-batch or a larger device.",
-                micro_batch=micro_batch,
-            ) from error
-        raise
+    except (RuntimeError, MemoryError) as error:  # torch's own error for a GPU is a RuntimeError
+        if not _is_out_of_memory(error):
+            raise
+        raise _no_room(spec, execution, error) from error
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether an allocation failed, on a GPU or on the host: torch's allocator of CPU memory has no error of its own."""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
+
+
+def _no_room(spec: RunSpec, execution: Execution, error: Exception) -> DeviceOutOfMemory:
+    micro_batch = min(execution.micro_batch or spec.batch_contexts, spec.batch_contexts)
+    on_gpu = execution.device == "cuda"
+    needed = device_bytes(spec, micro_batch) if on_gpu else footprint(spec, micro_batch, fused=False).total
+    share = f"{execution.gpus:g} GPU" if on_gpu else "cpu"
+    said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return DeviceOutOfMemory(
+        f"{share} has no memory for a micro-batch of {micro_batch} windows, which takes about {needed / 1e9:.2g} GB by the "
+        f"memory model ({said}). Use smaller models or windows, or a device with more memory.",
+        micro_batch=micro_batch,
+        needed_bytes=needed,
+    )
 
 
 @contextmanager
@@ -175,6 +190,8 @@ def _prepare(spec: RunSpec, execution: Execution, corpus: Corpus) -> Numerics:
             "device is 'cuda' and torch sees no GPU here; expected one. Use 'cpu', or a machine with a GPU."
         )
     keep_freed_memory()
+    if execution.device == "cuda":
+        limit_memory(execution.gpus)
     name = torch.cuda.get_device_name() if execution.device == "cuda" else platform.machine()
     return Numerics(
         device=f"{execution.device}:{name}",
