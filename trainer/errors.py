@@ -26,16 +26,18 @@ class DeviceOutOfMemory(DeviceError):  # noqa: N818 (what torch and the field ca
 
     Attributes:
         micro_batch: Windows per forward pass that did not fit.
+        needed_bytes: Device memory that it would have needed, None where nobody can tell.
     """
 
-    def __init__(self, message: str, *, micro_batch: int) -> None:
+    def __init__(self, message: str, *, micro_batch: int, needed_bytes: float | None = None) -> None:
         super().__init__(message)
         self.micro_batch = micro_batch
+        self.needed_bytes = needed_bytes
 
     def __reduce__(self) -> tuple[object, ...]:
         """Survive a pickle: a worker raises this, the driver reads it."""
-        return (_device_out_of_memory, (str(self), self.micro_batch))
+        return (_device_out_of_memory, (str(self), self.micro_batch, self.needed_bytes))
 
 
-def _device_out_of_memory(message: str, micro_batch: int) -> DeviceOutOfMemory:
-    return DeviceOutOfMemory(message, micro_batch=micro_batch)
+def _device_out_of_memory(message: str, micro_batch: int, needed_bytes: float | None) -> DeviceOutOfMemory:
+    return DeviceOutOfMemory(message, micro_batch=micro_batch, needed_bytes=needed_bytes)

@@ -38,6 +38,7 @@ class Execution:
             that is its own too, and leaves one where its decay begins. None trains every run from its first step.
         threads: Torch threads of this process.
         device: `cpu` or `cuda`.
+        gpus: GPUs that are reserved for the run; of a fraction, the same share of the memory.
         micro_batch: Windows per forward pass; None takes the whole batch.
         poll_seconds: Wall time between looks at `should_stop`, at the checkpoint's age, and calls of `on_progress`.
         should_stop: Polled; true ends the run by `Interrupted` after a checkpoint.
@@ -51,6 +52,7 @@ class Execution:
     trunk: Path | None = None
     threads: int = 1
     device: str = "cpu"
+    gpus: float = 0.0
     micro_batch: int | None = None
     poll_seconds: float = 1.0
     should_stop: Callable[[], bool] = lambda: False

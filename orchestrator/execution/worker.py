@@ -127,6 +127,7 @@ class _Attempt:
                 trunk=trunk,
                 threads=task.threads,
                 device="cuda" if task.gpus else "cpu",
+                gpus=task.gpus,
                 micro_batch=task.micro_batch,
                 should_stop=lambda: self.preempted.is_set() or heartbeat.stop_requested,
                 on_progress=heartbeat.note,
