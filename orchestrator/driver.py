@@ -332,13 +332,15 @@ class Driver:
     def _watch_attempts(self) -> None:
         """Note attempts that have started, end those that are stuck, and take back those that nobody starts."""
         assert self.watch is not None
-        seen = self.watch.look(self._inflight, self.launcher.has_room)
+        seen = self.watch.look(self._inflight, self.launcher)
         for run_id in seen.started:
             self.ledger.started(run_id)
             self.events.add("started", run_id=run_id, attempt=self._inflight[run_id].attempt)
         for run_id in seen.stuck:
             self.events.add("stuck", run_id=run_id, attempt=self._inflight[run_id].attempt)
             self.launcher.kill(run_id, reason="made no step for too long and was killed")
+        for run_id in seen.lost:
+            self.launcher.kill(run_id, ending="lost", reason="its node went away")
         for run_id in seen.forgotten:
             self.events.add("not started", run_id=run_id, attempt=self._inflight[run_id].attempt)
             self.launcher.kill(run_id, ending="lost", reason="was not started although a machine had room for it")

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from orchestrator.execution.launcher import Launcher
 from orchestrator.execution.task import Task
 from orchestrator.store import Document, Store
 
@@ -33,12 +34,14 @@ class Sight:
     Attributes:
         started: Seen to be under way for the first time.
         stuck: Under way, and without a step for too long.
+        lost: Under way on a node that is gone.
         forgotten: Not started for long, although machines have room: a request that was lost on its way, such as one
             that Ray keeps at a node that froze.
     """
 
     started: Sequence[str] = ()
     stuck: Sequence[str] = ()
+    lost: Sequence[str] = ()
     forgotten: Sequence[str] = ()
 
 
@@ -47,6 +50,7 @@ class _Seen:
     step: int | None
     since: float
     next_read: float
+    node: str | None = None
 
 
 class Watch:
@@ -70,12 +74,12 @@ class Watch:
         self._flowed_at = clock()
         self._patience = least
 
-    def look(self, tasks: Mapping[str, Task], has_room: Callable[[Task], bool]) -> Sight:
+    def look(self, tasks: Mapping[str, Task], launcher: Launcher) -> Sight:
         """Look at runs that were handed to a launcher, where it is time to.
 
         Args:
             tasks: Those whose outcome is awaited, by run.
-            has_room: Whether a machine could start a task now.
+            launcher: Asked which nodes are gone, and for which tasks there is room.
         """
         now = self._clock()
         if now < self._next_look:
@@ -89,10 +93,14 @@ class Watch:
             del self._seen[run_id]
         if started:
             self._flowed_at = now
+        stuck = sorted(run_id for run_id in under_way if self._is_stuck(tasks[run_id], now))
+        gone = launcher.gone() if under_way else ()
+        waiting = [task for run_id, task in tasks.items() if run_id not in under_way]
         return Sight(
             started=started,
-            stuck=sorted(run_id for run_id in under_way if self._is_stuck(tasks[run_id], now)),
-            forgotten=self._forgotten([task for run_id, task in tasks.items() if run_id not in under_way], has_room),
+            stuck=stuck,
+            lost=sorted(run_id for run_id in under_way if self._seen[run_id].node in gone),
+            forgotten=self._forgotten(list(filter(launcher.has_room, waiting))),
         )
 
     @property
@@ -105,21 +113,20 @@ class Watch:
         self._seen.pop(run_id, None)
         self._flowed_at = self._clock()
 
-    def _forgotten(self, waiting: Sequence[Task], has_room: Callable[[Task], bool]) -> list[str]:
+    def _forgotten(self, could_start: Sequence[Task]) -> list[str]:
         """Runs that wait although there is room, once nothing has started or ended for long.
 
         To take one back costs it its place in a queue, so it is waited twice as long each time: machines may merely be
         slow to start their first worker.
         """
         now = self._clock()
-        could_start = [task.run_id for task in waiting if has_room(task)]
         if not could_start:
             self._flowed_at = now
         if now - self._flowed_at <= self._patience:
             return []
         self._flowed_at = now
         self._patience *= 2
-        return sorted(could_start)
+        return sorted(task.run_id for task in could_start)
 
     def _is_stuck(self, task: Task, now: float) -> bool:
         """Whether a run made no step for too long; its progress is read only as often as that needs."""
@@ -129,6 +136,7 @@ class Watch:
         progress = self._store.progress(task.run_id)
         if progress is None or "outcome" in progress:
             return False
+        seen.node = progress.get("node")
         if progress["step"] is None and task.spec.get("trainer"):
             return False  # a trainer of the user's own need not report
         limit = self._limit(progress)

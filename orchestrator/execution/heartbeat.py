@@ -93,6 +93,7 @@ class Heartbeat:
             "train_loss": repr(latest.train_loss) if latest else None,
             "seconds": time.monotonic() - self._started,
             "host": socket.gethostname(),
+            "node": self._task.node,
         }
 
 

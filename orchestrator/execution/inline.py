@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Collection
 
 from orchestrator.errors import CapacityError
 from orchestrator.execution.task import Ending, Outcome, Task
@@ -43,6 +44,10 @@ class InlineLauncher:
     def has_room(self, task: Task) -> bool:
         """Never: what waits here waits for this very process."""
         return False
+
+    def gone(self) -> Collection[str]:
+        """None: there is one machine, and it is this."""
+        return ()
 
     def kill(self, run_id: str, *, ending: Ending = "killed", reason: str = "it was killed") -> None:
         """Take a queued task back; one that is executing is this very process."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Protocol
 
 from orchestrator.execution.task import Ending, Outcome, Task
@@ -21,6 +22,9 @@ class Launcher(Protocol):
 
     def has_room(self, task: Task) -> bool:
         """Whether a machine could start a task at this moment, as far as the machines say."""
+
+    def gone(self) -> Collection[str]:
+        """Nodes that were there and are not any more, by the names that tasks are given as `node`."""
 
     def kill(self, run_id: str, *, ending: Ending = "killed", reason: str = "it was killed") -> None:
         """End a task by force, or take it back where it has not started.

@@ -10,7 +10,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,8 +19,8 @@ from orchestrator.execution import authentication
 from orchestrator.execution.task import Ending, Outcome, Task
 from orchestrator.sweep import Resources
 
-SLOTS_SECONDS = 2.0
-"""How often the cluster is asked for its size (chosen): nodes come and go in seconds at best."""
+LOOK_SECONDS = 2.0
+"""How often the cluster is asked for its nodes (chosen): nodes come and go in seconds at best."""
 
 
 LETTING_GO_SECONDS = 15.0
@@ -51,8 +51,10 @@ class RayLauncher:
         self._killed: dict[Any, _Verdict] = {}
         self._refusals: dict[str, str] = {}
         self._rounds = 0
-        self._slots_known_at = -math.inf
+        self._looked_at = -math.inf
         self._slots = 0
+        self._gone: set[str] = set()
+        self._free: list[dict[str, float]] = []
         _check_capacity(self._ray, self._request, address)
         self._remote = self._ray.remote(
             num_cpus=resources.cpus,
@@ -66,21 +68,20 @@ class RayLauncher:
 
     def slots(self) -> int:
         """Runs that fit on the nodes alive now; nodes that join count within seconds."""
-        now = time.monotonic()
-        if now - self._slots_known_at > SLOTS_SECONDS:
-            self._slots = sum(_fits(node, self._request) for node in self._nodes())
-            self._slots_known_at = now
+        self._look()
         return max(1, self._slots)
+
+    def gone(self) -> Collection[str]:
+        """Nodes that the cluster has declared dead."""
+        self._look()
+        return self._gone
 
     def has_room(self, task: Task) -> bool:
         """Whether some node has what a task asks for free at this moment; other people's tasks count, too."""
         request = self._request | {"GPU": task.gpus, "memory": task.memory or self._request.get("memory", 0.0)}
         request = {name: amount for name, amount in request.items() if amount}
-        try:
-            free = self._ray._private.state.available_resources_per_node()
-        except (AttributeError, RuntimeError):  # a private part of Ray, absent in some versions
-            return False
-        return any(_fits(node, request) for name, node in free.items() if name not in self._refusals)
+        self._look()
+        return any(_fits(node, request) for node in self._free)
 
     def submit(self, task: Task) -> None:
         """Hand a task to Ray's scheduler."""
@@ -159,15 +160,23 @@ class RayLauncher:
             return came
         known = node in self._refusals
         self._refusals[node] = came.reason or ""
-        self._slots_known_at = -math.inf
-        if not any(_fits(other, self._request) for other in self._nodes()):
+        self._looked_at = -math.inf
+        self._look()
+        if not self._slots:
             return came
         return replace(came, ending="unfit", notes=() if known else (f"{came.reason} This node gets no more runs.",))
 
-    def _nodes(self) -> list[dict[str, float]]:
-        """Resources of the nodes that are alive and did not refuse."""
-        nodes = self._ray.nodes()
-        return [node["Resources"] for node in nodes if node["Alive"] and node["NodeID"] not in self._refusals]
+    def _look(self) -> None:
+        """Look at the nodes, where it is time to; those that refused count for nothing."""
+        now = time.monotonic()
+        if now - self._looked_at <= LOOK_SECONDS:
+            return
+        self._looked_at = now
+        nodes = {node["NodeID"]: node for node in self._ray.nodes()}
+        self._gone = {name for name, node in nodes.items() if not node["Alive"]}
+        serving = nodes.keys() - self._gone - self._refusals.keys()
+        self._slots = sum(_fits(nodes[name]["Resources"], self._request) for name in serving)
+        self._free = [free for name, free in _free_by_node(self._ray).items() if name in serving]
 
 
 def _entry() -> Callable[[dict[str, Any]], tuple[str, Any]]:
@@ -185,7 +194,7 @@ def _entry() -> Callable[[dict[str, Any]], tuple[str, Any]]:
         except ImportError as error:
             host = socket.gethostname()
             return node, f"{host} cannot import isoflop: {error}; expected it there. Install it on every node."
-        return node, execute_remotely(Task(**task))
+        return node, execute_remotely(Task(**task | {"node": node}))
 
     return attempt
 
@@ -231,6 +240,15 @@ def _request(resources: Resources) -> dict[str, float]:
 def _fits(node: dict[str, float], request: dict[str, float]) -> int:
     """Runs that a node's resources hold."""
     return min(int(node.get(name, 0.0) / amount + 1e-9) for name, amount in request.items())
+
+
+def _free_by_node(ray: Any) -> dict[str, dict[str, float]]:
+    """What every node says is free; empty where this version of Ray does not tell."""
+    try:
+        free: dict[str, dict[str, float]] = ray._private.state.available_resources_per_node()
+        return free
+    except (AttributeError, RuntimeError):  # a private part of Ray
+        return {}
 
 
 def _check_capacity(ray: Any, request: dict[str, float], address: str | None) -> None:

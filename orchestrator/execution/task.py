@@ -56,6 +56,7 @@ class Task:
         lease: Number of the driver's lease; with `attempt` it tells apart every try there ever was.
         memory: Bytes of host memory to reserve, None for none.
         trunk: What it shares with other runs, None for nothing.
+        node: Node that executes it, by the launcher's name for it; filled in there, where a launcher has nodes.
     """
 
     run_id: str
@@ -74,6 +75,7 @@ class Task:
     lease: int
     memory: float | None = None
     trunk: Trunk | None = None
+    node: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 import pytest
 from cells import HERE as SUPPORT
+from cells import CellServer
 from oracle import check, events
 from processes import wait_until
 
@@ -38,7 +39,8 @@ def cluster() -> Iterator[Any]:
     with tempfile.TemporaryDirectory(prefix="isoflop-ray-") as folder, pytest.MonkeyPatch.context() as patch:
         patch.setenv("TMPDIR", folder)
         patch.setattr(tempfile, "tempdir", None)
-        patch.setenv("PYTHONPATH", f"{SUPPORT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+        ours = [str(SUPPORT), str(SUPPORT.parents[1]), os.environ.get("PYTHONPATH", "")]
+        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, ours)))
         patch.setenv("TINY_TRAINER_PAUSE", "0.05")
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("OMP_NUM_THREADS", "1")
@@ -155,6 +157,65 @@ def test_a_frozen_node_is_given_up(
     assert result.counts == {"ok": 6}
     assert not (store / "nondeterminism").exists()
     check(store, reference)
+
+
+@pytest.mark.parametrize("fault", ["dispatch.after=kill@5", "outcome.before=kill@2"])
+def test_a_killed_driver_is_continued(
+    fault: str,
+    cluster: Any,
+    nodes: list[Any],
+    server: CellServer,
+    sweep: Path,
+    store: Path,
+    reference: Path,
+    work: Path,
+) -> None:
+    """The workers it leaves behind commit or end, and the next driver goes on from what is in the store."""
+    request = {"sweep": str(sweep), "settings": [], "store": str(store), "address": cluster.address}
+    killed = server.run(**request, faults=fault)
+    assert killed["code"] == -signal.SIGKILL, killed
+    continued = server.run(**request)
+    assert continued["counts"] == {"ok": 6}, continued
+    check(store, reference)
+
+
+HIDING = {"trainer.py": "hides isoflop's own package trainer", "orchestrator.py": "cannot import isoflop"}
+"""Files on a node's path that make it unfit for a sweep, and what it says."""
+
+
+@pytest.fixture
+def hiding(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Environment of a node where a file hides a package of ours; workers look into the driver's folder first."""
+    (tmp_path / "path").mkdir()
+    (tmp_path / "path" / request.param).touch()
+    monkeypatch.chdir(tmp_path)
+    return {"PYTHONPATH": f"{tmp_path / 'path'}{os.pathsep}{os.environ['PYTHONPATH']}"}
+
+
+@pytest.mark.parametrize(("hiding", "said"), HIDING.items(), indirect=["hiding"], ids=HIDING)
+def test_a_node_that_cannot_serve_the_sweep_is_left_out(
+    hiding: dict[str, str], said: str, cluster: Any, nodes: list[Any], sweep: Path, store: Path, reference: Path
+) -> None:
+    cluster.add_node(num_cpus=1, env_vars=hiding)
+    driving = Driving(cluster, sweep, store)
+    assert driving.result().counts == {"ok": 6}
+    check(store, reference)
+    notes = [event["text"] for event in events(store) if event["event"] == "note"]
+    assert len(notes) == 1, "said once"
+    assert said in notes[0]
+    assert notes[0].endswith("This node gets no more runs.")
+    assert not (store / "attempts").exists(), "no run is blamed"
+
+
+@pytest.mark.parametrize("hiding", HIDING, indirect=True)
+def test_where_no_node_can_serve_the_sweep_it_stops(
+    hiding: dict[str, str], cluster: Any, sweep: Path, store: Path
+) -> None:
+    node = cluster.add_node(num_cpus=1, env_vars=hiding)
+    with pytest.raises(CapacityError, match="isoflop"):
+        Driving(cluster, sweep, store).result()
+    cluster.remove_node(node)
+    assert not (store / "commits").exists()
 
 
 def test_a_node_that_joins_is_used(cluster: Any, nodes: list[Any], sweep: Path, store: Path) -> None:

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from orchestrator.execution.inline import InlineLauncher
 from orchestrator.execution.task import Task
 from orchestrator.store import Store
+from orchestrator.sweep import Resources
 from orchestrator.watching import LEAST_SECONDS, START_FACTOR, Sight, Watch
 
 
@@ -22,27 +24,48 @@ class Clock:
         return self.now
 
 
+class Machines(InlineLauncher):
+    """Machines with or without room, some of which are gone."""
+
+    def __init__(self) -> None:
+        super().__init__(Resources())
+        self.room = False
+        self.lost: list[str] = []
+
+    def has_room(self, task: Task) -> bool:
+        return self.room
+
+    def gone(self) -> list[str]:
+        return self.lost
+
+
 class Scene:
     """One run, its progress and its watcher."""
-
-    room = False
 
     def __init__(self, folder: Path, trainer: str | None = None) -> None:
         self.store = Store(folder)
         self.clock = Clock()
+        self.machines = Machines()
         self.watch = Watch(self.store, clock=self.clock)
         spec = {"trainer": trainer} if trainer else {}
         self.tasks: dict[str, Any] = {"r": Task.__new__(Task)}
         object.__setattr__(self.tasks["r"], "run_id", "r")
         object.__setattr__(self.tasks["r"], "spec", spec)
 
-    def progress(self, step: int | None, *, first: int | None = 0, seconds: float = 1.0, steps: int = 100) -> None:
-        document = {"attempt": 0, "first": first, "step": step, "steps": steps, "seconds": seconds}
+    def progress(
+        self,
+        step: int | None,
+        *,
+        first: int | None = 0,
+        seconds: float = 1.0,
+        steps: int = 100,
+        node: str | None = None,
+    ) -> None:
+        document = {"attempt": 0, "first": first, "step": step, "steps": steps, "seconds": seconds, "node": node}
         self.store.note_progress("r", document)
 
     def look(self) -> Sight:
-        """Look, with or without room on the machines."""
-        return self.watch.look(self.tasks, lambda task: self.room)
+        return self.watch.look(self.tasks, self.machines)
 
     def stuck_after(self, limit: float) -> float:
         """Seconds of standing still until the run counts as stuck."""
@@ -111,20 +134,31 @@ def test_it_is_said_once_per_standstill(scene: Scene) -> None:
 
 def test_a_run_that_nobody_starts_is_forgotten_only_while_there_is_room(scene: Scene) -> None:
     assert scene.forgotten_after(10_000) == float("inf")
-    scene.room = True
+    scene.machines.room = True
     assert LEAST_SECONDS < scene.forgotten_after(1000) <= LEAST_SECONDS + 4
     scene.progress(None, first=None)
     assert scene.forgotten_after(10_000) == float("inf")
 
 
 def test_each_time_it_is_waited_twice_as_long(scene: Scene) -> None:
-    scene.room = True
+    scene.machines.room = True
     waits = [scene.forgotten_after(10_000) for _ in range(4)]
     assert all(LEAST_SECONDS * 2**i < wait <= LEAST_SECONDS * 2**i + 4 for i, wait in enumerate(waits))
 
 
 def test_while_runs_end_nothing_is_forgotten(scene: Scene) -> None:
-    scene.room = True
+    scene.machines.room = True
     for _ in range(100):
         assert scene.forgotten_after(100) == float("inf")
         scene.watch.forget("another")
+
+
+@pytest.mark.parametrize("trainer", [None, "mine:train"])
+def test_a_run_whose_node_is_gone_is_lost_whoever_trains_it(trainer: str | None, tmp_path: Path) -> None:
+    scene = Scene(tmp_path, trainer)
+    scene.progress(None, first=None, node="a")
+    scene.machines.lost = ["b"]
+    assert not scene.look().lost
+    scene.machines.lost = ["a", "b"]
+    scene.clock.now += 2
+    assert scene.look().lost == ["r"]

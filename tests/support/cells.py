@@ -148,8 +148,8 @@ def _drive(request: dict[str, Any]) -> tuple[int, dict[str, Any]]:
 
     Args:
         request: `sweep` (a preset or file), `settings`, `store`; `faults`: failpoints of the driver; `workers`: use
-            forked workers, with the failpoints of each by number; `outlive`: let them outlive the driver; `options`:
-            more of `running.Options`; `environment`: variables; `watch`: seconds for `Watch`.
+            forked workers, with the failpoints of each by number; `outlive`: let them outlive the driver; `address`: use
+            this Ray cluster; `options`: more of `running.Options`; `environment`: variables.
     """
     os.environ.update(request.get("environment", {}))
     from forked import ForkedLauncher
@@ -163,7 +163,8 @@ def _drive(request: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         launcher = ForkedLauncher(faults=faults, outlive=request.get("outlive", False))
         options = Options(launcher=launcher, **request.get("options", {}))
     else:
-        options = Options(inline=True, **request.get("options", {}))
+        address = request.get("address")
+        options = Options(inline=address is None, address=address, **request.get("options", {}))
     sweep = load_sweep(request["sweep"], request["settings"])
     failpoints.arm(request.get("faults", ""))
     try:

@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
@@ -53,6 +53,9 @@ class ForkedLauncher:
 
     def has_room(self, task: Task) -> bool:
         return False
+
+    def gone(self) -> Collection[str]:
+        return ()
 
     def kill(self, run_id: str, *, ending: Ending = "killed", reason: str = "it was killed") -> None:
         for entry in [entry for entry in self._queue if entry[1].run_id == run_id]:
