@@ -110,10 +110,10 @@ def norm_back(grad_nD: Tensor, normed_nD: Tensor, scale_n1: Tensor) -> Tensor:
 
 
 def _attention(model: Model, weights: Matrices, layer: int, x_nD: Tensor) -> tuple[Tensor, _Attention]:
-    T, G, M = model.shape.context, model.shape.groups, model.shape.key_heads
+    T, M = model.shape.context, model.shape.key_heads
     normed_nD, scale_n1 = norm(x_nD)
     qkv_nP = normed_nD.to(model.dtype) @ weights[f"qkv.{layer}"]
-    q_HTK, k_HTK, v_HTK = queries_keys_values(qkv_nP, model.rotary, context=T, groups=G, key_heads=M)
+    q_HTK, k_HTK, v_HTK = _split(model, qkv_nP)
     q_HT1 = k_HT1 = None
     if model.shape.qk_norm:
         (q_HTK, q_HT1), (k_HTK, k_HT1) = norm(q_HTK.float()), norm(k_HTK.float())
@@ -140,13 +140,45 @@ def _attention_back(
     if kept.q_HT1 is not None and kept.k_HT1 is not None:
         q_HTK = norm_back(q_HTK.float(), kept.q_HTK.float(), kept.q_HT1)
         k_HTK = norm_back(k_HTK.float(), kept.k_HTK.float(), kept.k_HT1)
-    x_BTRMK = torch.cat([join_heads(x_HTK, context=T, key_heads=M).float() for x_HTK in (q_HTK, k_HTK, v_HTK)], 2)
-    if model.rotary_back is not None:
-        x_BTRMK = turn(x_BTRMK, model.rotary_back)
-    qkv_nP = x_BTRMK.reshape(len(grad_nD), -1).to(model.dtype)
+    qkv_nP = _join(model, q_HTK, k_HTK, v_HTK)
     put_product(gradients[f"qkv.{layer}"], kept.normed_nD.to(model.dtype).t(), qkv_nP)
     normed_nD = (qkv_nP @ weights[f"qkv.{layer}"].t()).float()
     return grad_nD.add_(norm_back(normed_nD, kept.normed_nD, kept.scale_n1))
+
+
+def _split(model: Model, qkv_nP: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """`queries_keys_values`; of several heads, turned on their way to their places instead of before."""
+    T, G, M, K = model.shape.context, model.shape.groups, model.shape.key_heads, model.shape.head_size
+    if model.rotary is None or M == 1:
+        return queries_keys_values(qkv_nP, model.rotary, context=T, groups=G, key_heads=M)
+    x_BTRMK = qkv_nP.view(-1, T, G + 2, M, K)
+    turned = []
+    for rows in (slice(0, G), slice(G, G + 1)):
+        x_BMGTK = x_BTRMK[:, :, rows].permute(0, 3, 2, 1, 4)
+        out_BMGTK = torch.empty(x_BMGTK.shape)
+        torch.mul(_pairs(x_BMGTK.float()), model.rotary[:, rows].permute(2, 1, 0, 3), out=_pairs(out_BMGTK))
+        turned.append(out_BMGTK.view(-1, out_BMGTK.shape[2] * T, K).to(model.dtype))
+    return turned[0], turned[1], split_heads(x_BTRMK[:, :, G + 1 :])
+
+
+def _join(model: Model, q_HTK: Tensor, k_HTK: Tensor, v_HTK: Tensor) -> Tensor:
+    """Gradient of `_split`'s input, shape (n, P), from those of its results."""
+    T, G, M, K = model.shape.context, model.shape.groups, model.shape.key_heads, model.shape.head_size
+    by_head = [join_heads(x_HTK, context=T, key_heads=M).float() for x_HTK in (q_HTK, k_HTK, v_HTK)]
+    if model.rotary_back is None or M == 1:
+        x_BTRMK = torch.cat(by_head, 2)
+        x_BTRMK = x_BTRMK if model.rotary_back is None else turn(x_BTRMK, model.rotary_back)
+    else:
+        x_BTRMK = torch.empty(len(v_HTK) // M, T, G + 2, M, K)
+        for rows, x_BTGMK in zip((slice(0, G), slice(G, G + 1)), by_head, strict=False):
+            torch.mul(_pairs(x_BTGMK), model.rotary_back[:, rows], out=_pairs(x_BTRMK[:, :, rows]))
+        x_BTRMK[:, :, G + 1 :] = by_head[2]
+    return x_BTRMK.reshape(-1, (G + 2) * M * K).to(model.dtype)
+
+
+def _pairs(x: Tensor) -> Tensor:
+    """Neighbouring coordinates as complex numbers, a view."""
+    return torch.view_as_complex(x.view(*x.shape[:-1], -1, 2))
 
 
 def _feed_forward(model: Model, weights: Matrices, layer: int, x_nD: Tensor) -> tuple[Tensor, _FeedForward]:
