@@ -119,22 +119,6 @@ def retry(
     typer.echo(f"{len(asked)} runs will be tried again by the next isoflop run.")
 
 
-@app.command(name="import")
-def import_(
-    source: Annotated[str, typer.Argument(metavar="SOURCE", help="Another store; it is not changed.")],
-    store: Annotated[str, typer.Option(help="The store to add to; made where it is not there.")],
-) -> None:
-    """Bring the committed runs of another store into one."""
-    from orchestrator.importing import import_store
-
-    done = import_store(source, store)
-    typer.echo(f"{len(done.added)} runs added, {done.known} were there before")
-    for run_id in done.contradicting:
-        typer.echo(f"{run_id}: was there before with another loss, which stands")
-    for name in done.unreadable:
-        typer.echo(f"{name}: cannot be read and was left out")
-
-
 @app.command()
 def cancel(store: StoreArgument) -> None:
     """Ask the driver to stop after checkpoints."""
