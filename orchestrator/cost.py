@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from trainer import RunSpec, flops_per_token
@@ -56,18 +56,17 @@ def _amounts(spec: RunSpec) -> tuple[float, float, float]:
 class Work:
     """What is left of a sweep, as totals that a cost model turns into seconds."""
 
-    def __init__(self, specs: Iterable[RunSpec]) -> None:
+    def __init__(self) -> None:
         self._totals = [0.0, 0.0, 0.0]
-        for spec in specs:
-            self._totals = [total + amount for total, amount in zip(self._totals, _amounts(spec), strict=True)]
 
-    def add(self, spec: RunSpec) -> None:
-        """One run more."""
-        self._totals = [total + amount for total, amount in zip(self._totals, _amounts(spec), strict=True)]
+    def add(self, spec: RunSpec, share: float = 1.0) -> None:
+        """One run more, or a share of one: the rest was made by another."""
+        self._totals = [total + share * amount for total, amount in zip(self._totals, _amounts(spec), strict=True)]
 
-    def remove(self, spec: RunSpec) -> None:
+    def remove(self, spec: RunSpec, share: float = 1.0) -> None:
         """One run less."""
-        self._totals = [max(0.0, total - amount) for total, amount in zip(self._totals, _amounts(spec), strict=True)]
+        less = zip(self._totals, _amounts(spec), strict=True)
+        self._totals = [max(0.0, total - share * amount) for total, amount in less]
 
     def seconds(self, model: CostModel) -> float:
         """Predicted worker seconds of all of it."""

@@ -57,30 +57,32 @@ class Forecast:
             proposed: Runs that have a proposal, ended or not.
         """
         self._limits = plan.limits
-        self._all = Work(point.spec for point in plan.points)
+        self._all = Work()
+        for point in plan.points:
+            self._all.add(point.spec)
         self._all_flops = sum(point.flops for point in plan.points)
         points = {point.run_id: point for point in plan.points}
         self._proposed: set[str] = set()
         self._proposed_flops = 0.0
-        self._left: dict[float, Work] = {budget: Work(()) for budget in {point.budget for point in plan.points}}
+        self._left: dict[float, Work] = {budget: Work() for budget in {point.budget for point in plan.points}}
         for run_id in proposed:
             if run_id in points:
                 self._note(points[run_id])
         open_points = points.values() if plan.limits is None else (points[run_id] for run_id in self._proposed)
         for point in open_points:
             if point.run_id not in ended:
-                self._left[point.budget].add(point.spec)
+                self._left[point.budget].add(point.spec, point.share)
 
     def proposed(self, point: Point) -> None:
         """A point was proposed; on a grid it was expected."""
         if point.run_id not in self._proposed:
             self._note(point)
             if self._limits is not None:
-                self._left[point.budget].add(point.spec)
+                self._left[point.budget].add(point.spec, point.share)
 
     def ended(self, point: Point) -> None:
         """A run was committed, or failed for good."""
-        self._left[point.budget].remove(point.spec)
+        self._left[point.budget].remove(point.spec, point.share)
 
     def _note(self, point: Point) -> None:
         self._proposed.add(point.run_id)
@@ -100,7 +102,8 @@ class Forecast:
         longest = waiting
         for point, share in (under_way or {}).values():
             seconds = model.seconds(point.spec)
-            curves[point.budget] = max(0.0, curves[point.budget] - share * seconds)
+            own = max(0.0, share - (1 - point.share))  # of a trunk's run, what lies beyond its branch
+            curves[point.budget] = max(0.0, curves[point.budget] - own * seconds)
             longest = max(longest, (1 - share) * seconds)
         return Prediction(curves=curves, unproposed=self._unproposed(model), longest=longest)
 

@@ -9,6 +9,7 @@ from typing import Any
 from analysis.stores import scan_runs
 from orchestrator import corpora, cost, planning
 from orchestrator.forecast import Forecast
+from orchestrator.ledger import whole_seconds
 from orchestrator.minima import Minimum, curve_minima
 from orchestrator.prices import rate_of
 from orchestrator.proposing.explaining import explain
@@ -54,6 +55,7 @@ def status(location: str) -> dict[str, Any]:
         "counts": dict(counts),
         "flops_planned": plan.flops,
         "flops_spent": sum(row["flops_spent"] or 0.0 for row in rows),
+        "flops_shared": sum(_shared(row) for row in rows),
         "worker_seconds_spent": seconds_spent,
         "worker_seconds_left": left,
         "cost": {"so_far": rate.document(seconds_spent), "in_all": rate.document(seconds_spent + left)},
@@ -68,11 +70,18 @@ def status(location: str) -> dict[str, Any]:
     }
 
 
+def _shared(row: Mapping[str, Any]) -> float:
+    """FLOPs of a committed run that another of its trunk had paid for."""
+    if row["trunk"] is None or row["status"] not in DONE:
+        return 0.0
+    return float(max(0.0, row["flops"] - row["flops_spent"]))
+
+
 def _seconds_left(rows: list[dict[str, Any]], plan: planning.Plan) -> float:
     """Predicted worker seconds of what has not ended, by the runs that have."""
     specs = {point.run_id: point.spec for point in plan.points}
-    timed = [(specs[row["run_id"]], row["seconds"]) for row in rows if row["status"] == "ok" and row["run_id"] in specs]
-    model = cost.fitted([(spec, seconds) for spec, seconds in timed if seconds], cost.first_guess())
+    ended_well = [row for row in rows if row["status"] == "ok" and row["run_id"] in specs and row["seconds"]]
+    model = cost.fitted([(specs[row["run_id"]], whole_seconds(row)) for row in ended_well], cost.first_guess())
     ended = [row["run_id"] for row in rows if row["status"] in (*DONE, *FAILED)]
     return Forecast(plan, ended=ended, proposed=[row["run_id"] for row in rows]).predict(model).worker_seconds
 

@@ -176,6 +176,9 @@ def _origins(rows: pd.DataFrame) -> Iterable[tuple[str, str]]:
         yield "runs finished", f"{times.min()} to {times.max()}"
     if "flops_spent" in rows:
         yield "FLOPs spent, retries included", notation.flops(float(rows["flops_spent"].sum()))
+    if "trunk" in rows and rows["trunk"].notna().any():
+        shared = (rows["flops"] - rows["flops_spent"])[rows["trunk"].notna()].clip(lower=0).sum()
+        yield "FLOPs that runs of one trunk shared", notation.flops(float(shared))
 
 
 def versions() -> list[tuple[str, str]]:

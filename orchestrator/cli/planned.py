@@ -57,7 +57,7 @@ def show(made: Plan) -> None:
     console.print(
         f"total {_runs(made)}, {notation.flops(made.flops)} FLOPs, "
         f"{about}{notation.duration(made.seconds)} of one worker "
-        f"(first guess){_priced(made, made.seconds)}; text: {text}. Nothing was spent.",
+        f"(first guess){_priced(made, made.seconds)}{_shared(made)}; text: {text}. Nothing was spent.",
         soft_wrap=True,
     )
 
@@ -66,6 +66,13 @@ def _priced(made: Plan, seconds: float) -> str:
     """Money and energy of so many worker seconds, where the sweep file says what they cost."""
     text = rate_of(made.sweep).text(seconds)
     return f", {text}" if text else ""
+
+
+def _shared(made: Plan) -> str:
+    """What runs of one trunk need not train twice."""
+    return (
+        f"; {notation.flops(made.flops_saved)} FLOPs more are shared by runs of one trunk" if made.flops_saved else ""
+    )
 
 
 def _says(made: Plan, column: str) -> bool:
@@ -113,11 +120,11 @@ def announce(made: Plan, left: Sequence[Point], workers: int, store: str) -> Non
     if not left:
         terminal.say(f"all {done} runs are done   store {store}")
         return
-    flops = math.fsum(point.flops for point in left)
+    flops = math.fsum(point.share * point.flops for point in left)
     working = math.fsum(point.seconds for point in left)
     seconds = max(working / workers, *(point.seconds for point in left))
     if made.limits is not None:  # of what is left, as much as the sampler may still spend
-        spent = math.fsum(point.flops for point in made.points) - flops
+        spent = math.fsum(point.share * point.flops for point in made.points) - flops
         share = max(made.flops - spent, 0.0) / flops
         flops, seconds, working = flops * share, seconds * share, working * share
     already = f"{done} runs are done; " if done else ""
@@ -141,6 +148,7 @@ def document(made: Plan) -> dict[str, Any]:
         "sweep": made.sweep.name,
         "hash": made.sweep.content_hash,
         "flops": made.flops,
+        "flops_shared": made.flops_saved,
         "seconds": made.seconds,
         "cost": rate_of(made.sweep).document(made.seconds),
         "train_tokens": made.corpus.train_tokens,
@@ -156,6 +164,7 @@ def document(made: Plan) -> dict[str, Any]:
                 "tokens": point.spec.tokens,
                 "steps": point.spec.steps,
                 "flops": point.flops,
+                "share": point.share,
                 "seconds": point.seconds,
                 "seed": point.spec.seed,
                 "spec": to_dict(point.spec),

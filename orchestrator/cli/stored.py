@@ -47,6 +47,8 @@ def show_status(document: dict[str, Any]) -> None:
     most = "at most " if document["sampler"] else ""
     to_go = f"{most or 'about '}{left} of one worker to go" if document["worker_seconds_left"] >= 0.5 else "none to go"
     console.print(f"spent {spent} of {most}{planned} FLOPs; {to_go}")
+    if document["flops_shared"]:
+        console.print(f"runs of one trunk shared {notation.flops(document['flops_shared'])} FLOPs beside")
     if document["cost"]["so_far"]["money"] is not None or document["cost"]["so_far"]["kilowatt_hours"] is not None:
         console.print(
             f"cost so far {cost_text(document['cost']['so_far'])}, in all about {cost_text(document['cost']['in_all'])}"

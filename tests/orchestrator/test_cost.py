@@ -38,7 +38,9 @@ def test_no_constant_becomes_negative() -> None:
 
 
 def test_what_is_left_shrinks_to_nothing() -> None:
-    work = Work(SPECS)
+    work = Work()
+    for spec in SPECS:
+        work.add(spec)
     assert work.seconds(TRUE) == pytest.approx(sum(TRUE.seconds(spec) for spec in SPECS))
     for spec in SPECS:
         work.remove(spec)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,11 +13,13 @@ from cells import HERE as SUPPORT
 
 from analysis import store_rows
 from orchestrator import load_sweep, run
+from orchestrator.cli import planned
 from orchestrator.cost import CostModel
 from orchestrator.errors import SweepError
 from orchestrator.execution.task import Task
-from orchestrator.planning import Corpus, plan
+from orchestrator.planning import Corpus, Plan, plan
 from orchestrator.running import Options
+from orchestrator.status import status
 from orchestrator.sweep import Sweep
 from orchestrator.waiting import Waiting
 from trainer import branch_step, trunk_id
@@ -137,3 +141,20 @@ def test_a_point_too_short_for_its_warm_up_is_dropped(folder: Path) -> None:
     made = plan(sweep(folder, "schedule={kind: wsd, warmup_steps: 60, trunks: true}"), CORPUS, COST)
     assert made.dropped
     assert "warm-up of 60" in made.dropped[0].reason
+
+
+def test_status_and_plan_say_what_was_shared(folder: Path, tmp_path: Path) -> None:
+    run(sweep(folder), tmp_path / "shared", Options(inline=True))
+    told = status(str(tmp_path / "shared"))
+    made = plan(sweep(folder), CORPUS, COST)
+    assert told["flops_shared"] == pytest.approx(made.flops_saved)
+    assert told["flops_spent"] == pytest.approx(told["flops_planned"])
+    assert told["worker_seconds_left"] == pytest.approx(0.0, abs=1e-6)
+    assert "are shared by runs of one trunk" in _said(made)
+
+
+def _said(made: Plan) -> str:
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        planned.show(made)
+    return " ".join(out.getvalue().split())
