@@ -9,12 +9,15 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrator.texts import SYNTHETIC
+
 Overrides = Mapping[str, Any]
 """Values by the dotted path of the key that they replace, such as {"model.activation": "swiglu"}."""
 
 SHARED = (
     "name", "settings", "axes", "tune", "ladder", "sampler", "sampling", "counting", "resources", "stop",
-    "data.source", "data.files",
+    "cost", "schedule.trunks",
+    "data.source", "data.files", "data.path", *(f"data.{key}" for key in SYNTHETIC),
 )  # fmt: skip
 """Keys that all variants of a sweep share: they say how the sweep is run or read, not what one of its runs is."""
 

@@ -20,6 +20,7 @@ from orchestrator import placeholders
 from orchestrator.architectures import Model
 from orchestrator.optimizing import Optimizer
 from orchestrator.sections import Section, Whole
+from orchestrator.texts import Data, Evaluation
 from trainer.counting import FlopsRule, ParamConvention
 from trainer.spec import Precision, ScheduleKind
 
@@ -89,30 +90,6 @@ def _budget(value: Any) -> Any:
     return {"flops": value} if isinstance(value, (int, float, str)) else value
 
 
-class Data(Section):
-    """The text. It is snapshot once into the store; every run reads the snapshot and checks its hash."""
-
-    source: Literal["stdlib", "text"] = Field(
-        "stdlib",
-        description="`stdlib`: the sources of the running Python's standard library; `text`: files of your own.",
-    )
-    files: list[str] = Field(
-        default_factory=list, description="For `text`: files, folders or glob patterns, relative to the sweep file."
-    )
-    heldout_tokens: Whole = Field(131_072, ge=1, description="Held-out tokens that each run's one evaluation reads.")
-    allow_epochs: float = Field(1.0, ge=1, description="How often a run may read its text before it is refused.")
-
-    @model_validator(mode="after")
-    def _files_for_text(self) -> Data:
-        if (self.source == "text") != bool(self.files):
-            raise ValueError(
-                f"source is {self.source} with {len(self.files)} files; expected files for `text` and none for "
-                "`stdlib`. "
-                "For example data: {source: text, files: [books/*.txt]}."
-            )
-        return self
-
-
 class BatchRule(Section):
     """Tokens per step as coefficient x D^exponent, in whole windows."""
 
@@ -163,12 +140,31 @@ class Resources(Section):
     """What Ray reserves for one run."""
 
     cpus: float = Field(1, gt=0, description="CPU cores, which are also the run's threads.")
-    gpus: float = Field(0, ge=0, description="GPUs; fractions share one GPU.")
+    gpus: float = Field(
+        0,
+        ge=0,
+        description="GPUs; fractions share one. `auto` is 1 with `pack`. More than one is for a trainer that is a command.",
+    )
+    pack: bool = Field(
+        False, description="Whether runs share GPUs, each with the part that the memory model says; see `running.md`."
+    )
+    gpu_memory: float | None = Field(
+        None, gt=0, description="Bytes of one GPU's memory, for `pack`; by default what the nodes tell."
+    )
     memory: float | None = Field(None, gt=0, description="Bytes of host memory to reserve.")
     custom: dict[str, float] = Field(default_factory=dict, description="Custom Ray resources, such as {spot: 1}.")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _automatic(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("gpus") == "auto":
+            return values | {"gpus": 1, "pack": True}
+        return values
+
     @model_validator(mode="after")
     def _whole_above_one(self) -> Resources:
+        if self.pack and self.gpus != 1:
+            raise ValueError(f"gpus is {self.gpus:g} with pack; expected auto, or no pack. Use gpus: auto.")
         if self.gpus > 1 and not self.gpus.is_integer():
             raise ValueError(
                 f"gpus is {self.gpus:g}; expected a fraction of one GPU, or whole ones. Use gpus: {max(1, round(self.gpus))}."
@@ -249,6 +245,13 @@ class Sampling(Section):
 SAMPLERS = ("grid", "isoflop", "qmc", "random", "tpe", "gp")
 
 
+class Ladder(Section):
+    """A larger budget that is predicted from the sweep's own before any of its runs starts, then trained and scored."""
+
+    target: Annotated[Budget, BeforeValidator(_budget)] = Field(description="The budget that is predicted.")
+    form: str = Field("additive", description="Form of the law that predicts; `isoflop laws` lists them.")
+
+
 class VariantError(ValueError):
     """A setting, or a value of an axis, with which the sweep is none."""
 
@@ -308,6 +311,7 @@ class Sweep(Section):
     sampling: Sampling = Field(default_factory=Sampling)
     model: Model = Field(default_factory=Model)
     data: Data = Field(default_factory=Data)
+    evaluation: Evaluation = Field(default_factory=Evaluation)
     optimizer: Optimizer
     batch: BatchRule | Annotated[Whole, Field(ge=1)] = Field(description="Tokens per step: a number, or a rule of D.")
     schedule: Schedule = Field(default_factory=Schedule)
@@ -321,6 +325,7 @@ class Sweep(Section):
     counting: Counting = Field(default_factory=Counting)
     resources: Resources = Field(default_factory=Resources)
     stop: Stop = Field(default_factory=Stop)
+    ladder: Ladder | None = Field(None, description="A larger budget to predict, then to train and score.")
     cost: Cost = Field(default_factory=Cost)
 
     @field_validator("sampler")
@@ -358,10 +363,27 @@ class Sweep(Section):
                 raise ValueError(
                     f"budget {budget.flops:g} has no sizes; expected sizes for the sweep or the budget. Add sizes."
                 )
+        if self.ladder is not None:
+            self._check_ladder(self.ladder.target)
         flops = [budget.flops for budget in self.budgets]
         if len(set(flops)) < len(flops):
             raise ValueError(f"budgets {flops} repeat; expected each once. Use seeds for replicates.")
         return self
+
+    def _check_ladder(self, target: Budget) -> None:
+        largest = max(budget.flops for budget in self.budgets)
+        if target.flops <= largest:
+            raise ValueError(
+                f"ladder.target is {target.flops:g} FLOPs and the largest budget {largest:g}; expected more. "
+                "Predict a larger budget, such as ten times the largest."
+            )
+        if target.sizes is None and self.sizes is None:
+            raise ValueError("ladder.target has no sizes; expected sizes for the sweep or the target. Add sizes.")
+        if len(self.budgets) < 2 or self.sampler != "grid" or self.settings or self.axes:
+            raise ValueError(
+                f"ladder with {len(self.budgets)} budgets, sampler {self.sampler} and {len(self.settings)} settings; "
+                "expected two budgets or more, sampler: grid, and no settings or axes. Leave these out."
+            )
 
     @model_validator(mode="after")
     def _six_n_of_what_is_used(self) -> Sweep:
@@ -381,7 +403,17 @@ class Sweep(Section):
                 f"resources.gpus is {self.resources.gpus:g}; this trainer uses at most one GPU a run. "
                 "Use gpus: 1 or a fraction, or a trainer of your own that is a command, such as torchrun."
             )
+        if self.resources.pack and isinstance(self.trainer, Command):
+            raise ValueError(
+                "resources.gpus is auto with a trainer that is a command, whose memory nobody here knows; expected a "
+                "number. Use gpus: 1, or the fraction that it needs."
+            )
         return self
+
+    @property
+    def all_budgets(self) -> list[Budget]:
+        """The sweep's own budgets, and the one that a ladder predicts."""
+        return self.budgets if self.ladder is None else [*self.budgets, self.ladder.target]
 
     @property
     def trainer_name(self) -> str | tuple[str, ...] | None:

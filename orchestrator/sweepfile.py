@@ -15,6 +15,7 @@ from pydantic_core import ErrorDetails
 
 from orchestrator.errors import SweepError
 from orchestrator.sweep import Sweep, VariantError
+from orchestrator.texts import Data, TextSource
 
 Location = tuple[str | int, ...]
 
@@ -49,10 +50,19 @@ def load_sweep(source: str | Path, overrides: Sequence[str] = ()) -> Sweep:
         sweep = Sweep.model_validate(values)
     except ValidationError as error:
         raise SweepError("\n".join(_explain(detail, path, lines, values) for detail in error.errors())) from None
-    if sweep.data.files:
-        files = [str(Path(path).resolve().parent / name) for name in sweep.data.files]
-        sweep = sweep.model_copy(update={"data": sweep.data.model_copy(update={"files": files})})
-    return sweep
+    data = _resolved(sweep.data, Path(path).resolve().parent)
+    return sweep if data == sweep.data else sweep.model_copy(update={"data": data})
+
+
+def _resolved(data: Data, folder: Path) -> Data:
+    """The section with paths that do not depend on the working folder."""
+    mixture = {name: part.model_copy(update=_paths(part, folder)) for name, part in data.mixture.items()}
+    return data.model_copy(update=_paths(data, folder) | {"mixture": mixture})
+
+
+def _paths(source: TextSource, folder: Path) -> dict[str, Any]:
+    files = [str(folder / name) for name in source.files]
+    return {"files": files, "path": None if source.path is None else str(folder / source.path)}
 
 
 def presets() -> list[str]:

@@ -17,6 +17,7 @@ import numpy as np
 
 from trainer.corpus import Corpus
 from trainer.errors import CorpusError, SpecError
+from trainer.manifests import Manifest
 from trainer.mixing import GOLDEN, assign
 from trainer.spec import Data, RunSpec
 
@@ -101,37 +102,50 @@ def feed(spec: RunSpec, corpus: Corpus) -> Feed:
 
     Raises:
         CorpusError: A source does not hold two windows.
-        SpecError: The mixture names sources that the corpus has not, or there are fewer unique tokens than a window.
+        SpecError: The mixture weighs a source that the corpus has not, or there are fewer unique tokens than a window.
     """
-    shares = source_shares(spec.data, corpus)
-    limit = spec.data.unique_tokens
+    shares = source_shares(spec.data, corpus.manifest)
     streams = [
         stream(
             source.train,
             context=spec.model.context,
             name=source.name,
-            unique_tokens=None if limit is None else round(limit * shares[source.name]),
+            unique_tokens=_limit(spec.data, shares[source.name]),
         )
         for source in corpus.sources
+        if source.name in shares
     ]
     return Feed(streams=tuple(streams), weights=tuple(shares.values()), seed=spec.seed)
 
 
-def source_shares(data: Data, corpus: Corpus) -> dict[str, float]:
+def check(manifest: Manifest, data: Data, *, context: int) -> None:
+    """Refuse what a run could not train on, from the manifest alone.
+
+    Raises:
+        CorpusError: As `feed`.
+        SpecError: As `feed`.
+    """
+    shares = source_shares(data, manifest)
+    for source in manifest.sources:
+        if source.name in shares:
+            _windows(source.train.tokens, context, source.name, _limit(data, shares[source.name]))
+
+
+def source_shares(data: Data, manifest: Manifest) -> dict[str, float]:
     """Share of each source in training, in the order of the corpus; by size where the spec says nothing.
 
     Raises:
-        SpecError: The spec weighs other sources than the corpus has.
+        SpecError: The spec weighs a source that the corpus has not.
     """
-    sizes = {source.name: float(source.train.tokens) for source in corpus.manifest.sources}
+    sizes = {source.name: float(source.train.tokens) for source in manifest.sources}
     weights = dict(data.weights) or sizes
-    if set(weights) != set(sizes):
+    if set(weights) - set(sizes):
         raise SpecError(
             f"the mixture weighs {', '.join(weights)}; the corpus has {', '.join(sizes)}. "
-            "Expected a weight for each of its sources: name them in data.mixture, or plan anew."
+            "Expected weights of its sources: name them in data.mixture, or plan anew."
         )
     total = sum(weights.values())
-    return {name: weights[name] / total for name in sizes}
+    return {name: weights[name] / total for name in sizes if name in weights}
 
 
 def stream(tokens: Tokens, *, context: int, name: str = "", unique_tokens: int | None = None) -> Stream:
@@ -141,9 +155,20 @@ def stream(tokens: Tokens, *, context: int, name: str = "", unique_tokens: int |
         CorpusError: The source has fewer than two windows, or fewer tokens than `unique_tokens`.
         SpecError: `unique_tokens` is less than a window.
     """
-    windows = windows_per_epoch(len(tokens), context)
+    windows = _windows(len(tokens), context, name, unique_tokens)
+    chosen = None if unique_tokens is None else _strided((len(tokens) - context) // context)[:windows]
+    return Stream(name=name, tokens=tokens, context=context, windows=windows, chosen=chosen)
+
+
+def _limit(data: Data, share: float) -> int | None:
+    return None if data.unique_tokens is None else round(data.unique_tokens * share)
+
+
+def _windows(tokens: int, context: int, name: str, unique_tokens: int | None) -> int:
+    """Windows of an epoch."""
+    windows = windows_per_epoch(tokens, context)
     if unique_tokens is None:
-        return Stream(name=name, tokens=tokens, context=context, windows=windows)
+        return windows
     wanted, at = unique_tokens // context, f" in source {name}" if name else ""
     if wanted < 1:
         raise SpecError(
@@ -155,7 +180,7 @@ def stream(tokens: Tokens, *, context: int, name: str = "", unique_tokens: int |
             f"{unique_tokens:,} unique tokens{at} are asked for, the text has {windows * context:,} in whole windows; "
             "expected no more. Lower data.unique_tokens, or use more text."
         )
-    return Stream(name=name, tokens=tokens, context=context, windows=wanted, chosen=_strided(windows)[:wanted])
+    return wanted
 
 
 def windows_per_epoch(tokens: int, context: int) -> int:

@@ -158,6 +158,25 @@ def load(folder: Path, *, expect: str | None = None) -> Corpus:
     return _open(folder, manifest.hash, tuple(_state(folder / shard.file) for shard in _shards(manifest)))
 
 
+def check_tokens(corpus: Corpus) -> None:
+    """Refuse tokens that the vocabulary does not have.
+
+    Raises:
+        CorpusError: A split has one.
+    """
+    from trainer.shards import largest_token
+
+    for source in corpus.sources:
+        for name in SPLITS:
+            largest = largest_token(source.tokens(name))
+            if largest >= corpus.manifest.vocab:
+                at = f" of source {source.name}" if source.name else ""
+                raise CorpusError(
+                    f"the {name} split{at} has token {largest:,}; the vocabulary says {corpus.manifest.vocab:,} ids; "
+                    "expected every token below that. Prepare the data again with the tokenizer's own vocabulary."
+                )
+
+
 def _shards(manifest: Manifest) -> list[Shard]:
     return [shard for source in manifest.sources for name in SPLITS for shard in source.split(name).shards]
 

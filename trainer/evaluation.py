@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +11,7 @@ from torch import Tensor
 
 from trainer.batches import Indices, Tokens, source_shares
 from trainer.corpus import Corpus, Split
-from trainer.errors import CorpusError
+from trainer.heldout import Losses, clustered_standard_error, windows
 from trainer.manifests import SourceManifest
 from trainer.networks import Network
 from trainer.parameters import matrices
@@ -25,8 +24,6 @@ ORACLE, EXCESS = "oracle", "excess over oracle"
 
 EVALUATION_TOKENS = 4096
 """Tokens per forward pass; chosen: their logits fit a core's cache."""
-
-Losses = np.ndarray[Any, np.dtype[np.float64]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +61,7 @@ def evaluate_corpus(
         CorpusError: A source has fewer tokens.
         SpecError: The weights are for other sources.
     """
-    shares, split = source_shares(data, corpus), split or data.split
+    shares, split = source_shares(data, corpus.manifest), split or data.split
     tokens = data.heldout_tokens // len(corpus.sources)
     found = [
         evaluate(
@@ -72,7 +69,11 @@ def evaluate_corpus(
         )
         for source in corpus.sources
     ]
-    return found[0] if len(found) == 1 else _averaged(found, list(shares.values()), corpus, split)
+    return (
+        found[0]
+        if len(found) == 1
+        else _averaged(found, [shares.get(source.name, 0.0) for source in corpus.sources], corpus, split)
+    )
 
 
 def evaluate(
@@ -127,54 +128,6 @@ def _averaged(found: list[Evaluation], shares: list[float], corpus: Corpus, spli
     )
 
 
-def check_heldout(corpus: Corpus, data: Data, context: int) -> None:
-    """Refuse a held-out set that the final evaluation, or one during training, could not use.
-
-    Raises:
-        CorpusError: A source has too few held-out tokens, or documents shorter than a window, or a single document.
-        SpecError: The weights are for other sources.
-    """
-    source_shares(data, corpus)
-    for split in dict.fromkeys((data.split, "tuning") if data.during else (data.split,)):
-        for source in corpus.manifest.sources:
-            tokens = data.heldout_tokens // len(corpus.sources)
-            _, documents = windows(source.split(split), context=context, tokens=tokens, name=source.name)
-            if len(np.unique(documents)) < 2:
-                raise CorpusError(
-                    f"{tokens:,} held-out tokens{_of(source.name)} come from {len(source.split(split).documents)} "
-                    f"document(s), of which one is read; expected at least 2, for its standard error. "
-                    "Use more text, or raise heldout_tokens."
-                )
-
-
-def windows(split: Split, *, context: int, tokens: int, name: str = "") -> tuple[Indices, Indices]:
-    """Where windows start, and the document of each: evenly strided over all windows that lie within one document.
-
-    Raises:
-        CorpusError: The split has fewer tokens in whole windows, or not one window was asked for.
-    """
-    begins = np.array(split.documents, np.int64)
-    lengths = np.diff(np.append(begins, split.tokens))
-    fits = np.maximum(lengths - 1, 0) // context
-    documents = np.repeat(np.arange(len(begins)), fits)
-    within = np.arange(len(documents)) - np.repeat(np.cumsum(fits) - fits, fits)
-    wanted = tokens // context
-    if len(documents) == 0:
-        raise CorpusError(
-            f"a context of {context} tokens does not fit into any held-out document{_of(name)}: the longest has "
-            f"{split.longest_document:,} tokens; expected more than {context}. Use a shorter context, or prepare "
-            "longer documents."
-        )
-    if not 1 <= wanted <= len(documents):
-        raise CorpusError(
-            f"evaluation on {tokens:,} tokens{_of(name)} takes {wanted:,} windows of {context}; the split has "
-            f"{len(documents):,}. "
-            f"Set heldout_tokens between {context:,} and {len(documents) * context:,}, or use more text."
-        )
-    chosen = (2 * np.arange(wanted) + 1) * len(documents) // (2 * wanted)
-    return begins[documents[chosen]] + within[chosen] * context, documents[chosen]
-
-
 def window_losses(model: Network, parameters: Tensor, text: Tokens, starts: Indices) -> Losses:
     """Summed loss of each window, nats, in float64."""
     context = model.shape.context
@@ -190,17 +143,3 @@ def window_losses(model: Network, parameters: Tensor, text: Tokens, starts: Indi
             sums.append(-chosen_BT.double().sum(1))
     losses: Losses = torch.cat(sums).cpu().numpy()
     return losses
-
-
-def clustered_standard_error(losses: Losses, documents: Indices, context: int) -> float | None:
-    """Standard error of the mean loss, documents as clusters (Cameron & Miller 2015, section II); None with one document."""
-    residuals = losses - losses.mean()
-    clusters = np.bincount(documents, weights=residuals)[np.unique(documents)]
-    count = len(clusters)
-    if count < 2:
-        return None
-    return float(math.sqrt(count / (count - 1) * (clusters**2).sum()) / (len(losses) * context))
-
-
-def _of(source: str) -> str:
-    return f" of source {source}" if source else ""

@@ -89,7 +89,7 @@ class Joined:
     """Several shards as one array of tokens, of which places are read by index."""
 
     def __init__(self, shards: Sequence[Tokens]) -> None:
-        self._shards = shards
+        self.shards = shards
         self._ends = np.cumsum([len(shard) for shard in shards])
 
     def __len__(self) -> int:
@@ -102,14 +102,20 @@ class Joined:
         owner = np.searchsorted(self._ends, places, side="right")
         for number in np.unique(owner):
             here = owner == number
-            begin = self._ends[number] - len(self._shards[number])
-            found[here] = self._shards[number][places[here] - begin]
+            begin = self._ends[number] - len(self.shards[number])
+            found[here] = self.shards[number][places[here] - begin]
         return found
 
 
 def joined(shards: Sequence[Tokens]) -> Tokens:
     """One array for all: the only shard itself, or a `Joined`, of which whole slices cannot be taken."""
     return shards[0] if len(shards) == 1 else cast(Tokens, Joined(shards))
+
+
+def largest_token(tokens: Any) -> int:
+    """The largest token of an array, several shards or one; 0 for none."""
+    shards = tokens.shards if isinstance(tokens, Joined) else [tokens]
+    return max((int(shard.max()) for shard in shards if len(shard)), default=0)
 
 
 def _size(path: Path) -> int:

@@ -7,20 +7,26 @@ do no better than the chain's own probabilities, so that its loss less theirs, o
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from trainer.errors import CorpusError
+from trainer.manifests import Manifest
 from trainer.mixing import GOLDEN
 
 MOST_CONTEXTS = 1 << 20
 BURN_IN = 64
 """Symbols drawn before a document begins, so that it begins as if from the middle of a long text; chosen."""
+
+DOCUMENT_TOKENS = 2048
+SHARES = {"train": 0.925, "heldout": 0.05, "tuning": 0.025}
 
 Losses = np.ndarray[Any, np.dtype[np.float64]]
 Hashes = np.ndarray[Any, np.dtype[np.uint64]]
@@ -88,7 +94,8 @@ class Chain:
         """Documents drawn from the chain, shape (documents, length); another `stream` gives other documents."""
         cumulative = np.cumsum(_transitions(self).reshape(-1, self.symbols), axis=1)
         thresholds = np.round(cumulative[:, :-1] * 2.0**53).astype(np.uint64)
-        key = np.uint64(int.from_bytes(stream.encode()[:7].ljust(7, b"\0"), "little") * 1000003 + self.seed)
+        digest = hashlib.sha256(f"isoflop chain {self.seed} {stream}".encode()).digest()
+        key = np.uint64(int.from_bytes(digest[:8], "little"))
         of_document = _mixed(np.arange(documents, dtype=np.uint64) + _mixed(np.array([key])))
         context = (of_document % np.uint64(len(thresholds))).astype(np.int64)
         found = np.empty((documents, length), np.uint16)
@@ -149,3 +156,25 @@ def _mixed(numbers: Hashes) -> Hashes:
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         numbers = (numbers ^ (numbers >> np.uint64(shift))) * np.uint64(factor)
     return numbers ^ (numbers >> np.uint64(31))
+
+
+def write(chain: Chain, folder: Path, *, tokens: int) -> Manifest:
+    """Draw a corpus from a chain and write it; its splits are drawn one by one, so that they share nothing."""
+    from trainer.preparing import SplitTokens, write_corpus
+
+    parts = {}
+    for split, share in SHARES.items():
+        documents = max(2, round(share * tokens / DOCUMENT_TOKENS))
+        drawn = chain.draw(documents, DOCUMENT_TOKENS, stream=split)
+        names = [f"{split}:{number}" for number in range(documents)]
+        parts[split] = SplitTokens(names=names, tokens=list(drawn), text_bytes=None)
+    return write_corpus(
+        folder,
+        {"": parts},
+        vocab=chain.symbols,
+        tokenizer=f"{chain.symbols} symbols",
+        about=f"Markov chain of order {chain.order} over {chain.symbols} symbols, {chain.entropy():.4f} nats per symbol",
+        licence="none",
+        notes={"entropies": [chain.entropy(order) for order in range(chain.order + 1)]},
+        chains={"": chain.numbers},
+    )

@@ -17,13 +17,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainer import checkpoint, optimizers
+from trainer import checkpoint, heldout, optimizers
 from trainer.batches import feed
 from trainer.checkpoint import Checkpoint
 from trainer.corpus import Corpus, load
 from trainer.devices import limit_memory
 from trainer.errors import DeviceError, DeviceOutOfMemory, SpecError
-from trainer.evaluation import check_heldout, evaluate_corpus
+from trainer.evaluation import evaluate_corpus
 from trainer.execution import Execution, Interrupted, Progress
 from trainer.identity import run_id
 from trainer.memory import device_bytes, footprint, keep_freed_memory
@@ -184,7 +184,7 @@ def _prepare(spec: RunSpec, execution: Execution, corpus: Corpus) -> Numerics:
             "Set the model's vocabulary to the corpus's."
         )
     feed(spec, corpus)
-    check_heldout(corpus, spec.data, spec.model.context)
+    heldout.check(corpus.manifest, spec.data, context=spec.model.context)
     if execution.device == "cuda" and not torch.cuda.is_available():
         raise DeviceError(
             "device is 'cuda' and torch sees no GPU here; expected one. Use 'cpu', or a machine with a GPU."

@@ -6,8 +6,9 @@ import math
 from dataclasses import replace
 
 from orchestrator.errors import SweepError
-from orchestrator.planning.points import DroppedPoint, Limits, Plan
+from orchestrator.planning.points import DroppedPoint, Limits, Plan, Point
 from orchestrator.sweep import Seeds, Sweep
+from trainer import TrainerError
 
 REPLICATES = 3
 """Seeds of each candidate, so that noise can be measured where it matters (chosen)."""
@@ -40,30 +41,56 @@ def with_replicates(sweep: Sweep) -> Sweep:
 
 def within_text(made: Plan) -> Plan:
     """Candidates that the text suffices for; the others are dropped with their reason."""
-    allowed = made.sweep.data.allow_epochs * made.corpus.train_tokens
-    kept = tuple(point for point in made.points if point.spec.tokens <= allowed)
+    allowed = made.sweep.data.allow_epochs
+    kept = tuple(point for point in made.points if _epochs(made, point) <= allowed)
     if not kept:
         check_tokens(made)
-    hungry = {(point.budget, point.params): point.spec.tokens for point in made.points if point.spec.tokens > allowed}
+    hungry = {(point.budget, point.params): point for point in made.points if _epochs(made, point) > allowed}
     dropped = [
         DroppedPoint(
-            budget=budget, params=params,
-            reason=f"needs {tokens:.2g} tokens, {allowed:.2g} are allowed. Set data.allow_epochs, or use more text.",
+            budget=budget,
+            params=params,
+            reason=f"needs {point.spec.tokens:.2g} tokens, "
+            f"{allowed * made.corpus.epoch_tokens(point.spec.data):.2g} are allowed. "
+            "Set data.allow_epochs, or use more text.",
         )
-        for (budget, params), tokens in hungry.items()
-    ]  # fmt: skip
+        for (budget, params), point in hungry.items()
+    ]
     return replace(made, points=kept, dropped=(*made.dropped, *dropped))
 
 
 def check_tokens(made: Plan) -> None:
     """Refuse a plan that reads its text more often than the sweep consents to."""
-    hungriest = max(made.points, key=lambda point: point.spec.tokens)
-    tokens, held = hungriest.spec.tokens, made.corpus.train_tokens
+    hungriest = max(made.points, key=lambda point: _epochs(made, point))
+    tokens, held = hungriest.spec.tokens, made.corpus.epoch_tokens(hungriest.spec.data)
     epochs, allowed = tokens / held, made.sweep.data.allow_epochs
     if epochs > allowed:
         about = "" if made.corpus.exact else "about "
+        limited = ", limited by data.unique_tokens," if hungriest.spec.data.unique_tokens else ""
         raise SweepError(
-            f"budget {hungriest.budget:g} x {hungriest.params:,} parameters needs {tokens:.2g} tokens, the corpus has "
-            f"{about}{held:.2g} ({epochs:.1f} epochs); allowed are {allowed:g}. "
+            f"budget {hungriest.budget:g} x {hungriest.params:,} parameters needs {tokens:.2g} tokens, the corpus has"
+            f"{limited} {about}{held:.2g} ({epochs:.1f} epochs); allowed are {allowed:g}. "
             f"Set data.allow_epochs: {math.ceil(epochs)}, or use more text."
         )
+
+
+def check_data(made: Plan) -> None:
+    """Refuse runs that their text cannot serve: unique tokens, held-out tokens or documents that are too few.
+
+    Raises:
+        SweepError: With the reason; nothing is known against text that was not read yet.
+    """
+    if made.corpus.manifest is None:
+        return
+    from trainer import batches, heldout
+
+    for context, data in dict.fromkeys((point.spec.model.context, point.spec.data) for point in made.points):
+        try:
+            batches.check(made.corpus.manifest, data, context=context)
+            heldout.check(made.corpus.manifest, data, context=context)
+        except TrainerError as error:
+            raise SweepError(str(error)) from None
+
+
+def _epochs(made: Plan, point: Point) -> float:
+    return point.spec.tokens / made.corpus.epoch_tokens(point.spec.data)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from orchestrator.cost import CostModel
 from orchestrator.errors import SweepError
-from orchestrator.planning.limits import check_tokens, limits_of, with_replicates, within_text
+from orchestrator.planning.limits import check_data, check_tokens, limits_of, with_replicates, within_text
 from orchestrator.planning.points import Corpus, DroppedPoint, Plan, Point
 from orchestrator.planning.shapes import candidate_shapes, curve_shapes
 from orchestrator.planning.specs import batch_contexts_for, make_spec
@@ -27,6 +27,7 @@ def plan(sweep: Sweep, corpus: Corpus, cost: CostModel) -> Plan:
     """
     grid = _plan(sweep, corpus, cost, curve_shapes)
     grid = replace(grid, points=share_trunks(sweep, grid.points))
+    check_data(grid)
     if sweep.sampler == "grid":
         check_tokens(grid)
         return grid
@@ -34,11 +35,13 @@ def plan(sweep: Sweep, corpus: Corpus, cost: CostModel) -> Plan:
     return replace(made, sweep=sweep, limits=limits_of(grid))
 
 
-def _plan(sweep: Sweep, corpus: Corpus, cost: CostModel, shapes_of: Callable[[Sweep, Budget], list[Shape]]) -> Plan:
+def _plan(
+    sweep: Sweep, corpus: Corpus, cost: CostModel, shapes_of: Callable[[Sweep, Budget, int], list[Shape]]
+) -> Plan:
     points: dict[str, Point] = {}
     dropped: list[DroppedPoint] = []
     for curve, budget, variant in _curves(sweep):
-        for shape in shapes_of(variant.sweep, budget):
+        for shape in shapes_of(variant.sweep, budget, corpus.vocab):
             made = _curve_point(variant, corpus, cost, curve, budget, shape)
             if isinstance(made, DroppedPoint):
                 dropped.append(made)
@@ -53,7 +56,7 @@ def _plan(sweep: Sweep, corpus: Corpus, cost: CostModel, shapes_of: Callable[[Sw
 
 def _curves(sweep: Sweep) -> Iterator[tuple[int, Budget, Variant]]:
     """Budgets by rising FLOPs, each under every setting, with the number of its curve; tuned axes share a curve."""
-    pairs = [(budget, variant) for variant in sweep.variants() for budget in variant.sweep.budgets]
+    pairs = [(budget, variant) for variant in sweep.variants() for budget in variant.sweep.all_budgets]
     numbers: dict[tuple[float, str | None], int] = {}
     for budget, variant in sorted(pairs, key=lambda pair: pair[0].flops):
         yield numbers.setdefault((budget.flops, variant.setting), len(numbers)), budget, variant
@@ -128,6 +131,7 @@ def _curve_point(
             seconds=seconds,
             setting=variant.setting,
             tuned=variant.tuned,
+            target=sweep.ladder is not None and budget is sweep.ladder.target,
         )
         for spec in specs
     ]

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from orchestrator.sweep import Sweep
-from trainer import RunSpec
+from trainer import Data, RunSpec
+from trainer.manifests import Manifest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,11 +19,24 @@ class Corpus:
         hash: Content hash of the snapshot; empty before there is one.
         train_tokens: Distinct training tokens; an estimate before there is a snapshot.
         exact: Whether a snapshot was read.
+        vocab: Number of token ids.
+        sizes: Distinct training tokens of each source of a mixture, by name.
+        manifest: What the snapshot says of itself, where there is one.
     """
 
     hash: str
     train_tokens: int
     exact: bool
+    vocab: int = 256
+    sizes: tuple[tuple[str, int], ...] = ()
+    manifest: Manifest | None = None
+
+    def epoch_tokens(self, data: Data) -> float:
+        """Training tokens after which a run has read the first of its sources to the end."""
+        sizes = dict(self.sizes) or {"": self.train_tokens}
+        shares = dict(data.weights) or {name: size / sum(sizes.values()) for name, size in sizes.items()}
+        limit = math.inf if data.unique_tokens is None else float(data.unique_tokens)
+        return min(min(sizes.get(name, 0) / share, limit) for name, share in shares.items())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +53,7 @@ class Point:
         seconds: Predicted wall time on one worker.
         setting: The setting that it is of; None for a sweep of one.
         tuned: Its values of the axes that are tuned over; None without such axes.
+        target: Whether it is of a budget that is predicted before it is run.
         share: Share of its steps that the run makes itself; the rest another run of its trunk has made before.
     """
 
@@ -51,6 +66,7 @@ class Point:
     seconds: float
     setting: str | None = None
     tuned: str | None = None
+    target: bool = False
     share: float = 1.0
 
 
@@ -88,7 +104,8 @@ class Limits:
 class Plan:
     """All points of a sweep, cheapest curves first, and those left out.
 
-    With a sampler other than `grid` the points are candidates, of which `limits` says how many are run.
+    With a sampler other than `grid` the points are candidates, of which `limits` says how many are run. With a ladder
+    `predictions` names those of its target, once they are made.
     """
 
     sweep: Sweep
@@ -96,6 +113,7 @@ class Plan:
     points: tuple[Point, ...]
     dropped: tuple[DroppedPoint, ...]
     limits: Limits | None = None
+    predictions: str | None = None
 
     @property
     def runs(self) -> int:

@@ -36,7 +36,7 @@ def point_row(sweep: Sweep, point: Point, corpus: Corpus) -> dict[str, Any]:
         "flops": point.flops,
         "flops_rule": sweep.counting.flops,
         "seed": spec.seed,
-        "epochs": spec.tokens / corpus.train_tokens,
+        "epochs": spec.tokens / corpus.epoch_tokens(spec.data),
         "family": kind_of("model", shape),
         "layers": shape.layers,
         "width": shape.width,

@@ -14,7 +14,7 @@ CANDIDATES = 61
 """Wanted sizes that a sampler's candidates are looked for at, evenly in log N (chosen: 5 % apart at a reach of 30)."""
 
 
-def curve_shapes(sweep: Sweep, budget: Budget) -> list[Shape]:
+def curve_shapes(sweep: Sweep, budget: Budget, vocab: int) -> list[Shape]:
     """Shapes of one curve in order of N, each once; several wanted sizes may fall on one shape.
 
     Raises:
@@ -22,7 +22,7 @@ def curve_shapes(sweep: Sweep, budget: Budget) -> list[Shape]:
     """
     sizes = budget.sizes or sweep.sizes
     assert sizes is not None
-    rule = shape_rule(sweep)
+    rule = shape_rule(sweep, vocab)
     convention = sweep.counting.params
     try:
         if sizes.shapes is not None:
@@ -34,7 +34,7 @@ def curve_shapes(sweep: Sweep, budget: Budget) -> list[Shape]:
     return sorted(dict.fromkeys(shapes), key=lambda shape: (count_params(shape).under(convention), shape.width))
 
 
-def candidate_shapes(sweep: Sweep, budget: Budget) -> list[Shape]:
+def candidate_shapes(sweep: Sweep, budget: Budget, vocab: int) -> list[Shape]:
     """Shapes that a sampler may choose among on one curve, in order of N.
 
     Listed shapes are taken as they are; a range is filled with the shapes that exist in it, and so is the neighbourhood
@@ -46,7 +46,7 @@ def candidate_shapes(sweep: Sweep, budget: Budget) -> list[Shape]:
     sizes = budget.sizes or sweep.sizes
     assert sizes is not None
     if sizes.shapes is not None:
-        return curve_shapes(sweep, budget)
+        return curve_shapes(sweep, budget, vocab)
     if sizes.range is not None:
         low, high = sizes.range.min, sizes.range.max
     else:
@@ -55,7 +55,7 @@ def candidate_shapes(sweep: Sweep, budget: Budget) -> list[Shape]:
         reach = max(sweep.sampling.reach, around.factor)
         centre = around.params * (budget.flops / around.at) ** around.exponent
         low, high = centre / reach, centre * reach
-    rule, convention = shape_rule(sweep), sweep.counting.params
+    rule, convention = shape_rule(sweep, vocab), sweep.counting.params
     shapes = set()
     for index in range(CANDIDATES):
         with contextlib.suppress(SpecError):  # below the smallest shape there is
@@ -63,9 +63,9 @@ def candidate_shapes(sweep: Sweep, budget: Budget) -> list[Shape]:
     return sorted(shapes, key=lambda shape: (count_params(shape).under(convention), shape.width))
 
 
-def shape_rule(sweep: Sweep) -> ShapeRule:
-    """The sweep's rule from N to a shape."""
-    return ShapeRule(vocab=256, **sweep.model.model_dump())
+def shape_rule(sweep: Sweep, vocab: int) -> ShapeRule:
+    """The sweep's rule from N to a shape, for so many token ids."""
+    return ShapeRule(vocab=vocab, **sweep.model.model_dump())
 
 
 def _wanted_params(sizes: Sizes, flops: float) -> Iterator[float]:

@@ -31,7 +31,14 @@ def make_spec(sweep: Sweep, corpus: Corpus, shape: Shape, steps: int, batch_cont
     decay = max(1, round(wanted.decay_share * steps)) if wanted.kind == "wsd" else steps - warmup
     return RunSpec(
         model=shape,
-        data=Data(corpus=corpus.hash, heldout_tokens=sweep.data.heldout_tokens),
+        data=Data(
+            corpus=corpus.hash,
+            heldout_tokens=sweep.data.heldout_tokens,
+            weights=sweep.data.weights,
+            unique_tokens=sweep.data.unique_tokens,
+            during=sweep.evaluation.during,
+            probe=sweep.evaluation.probe,
+        ),
         steps=steps,
         batch_contexts=batch_contexts,
         optimizer=sweep.optimizer.settings(batch_tokens),

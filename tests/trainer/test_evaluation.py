@@ -11,7 +11,8 @@ import torch
 
 from trainer import CorpusError, RunSpec, evaluation
 from trainer.corpus import Split, load
-from trainer.evaluation import clustered_standard_error, evaluate, window_losses, windows
+from trainer.evaluation import evaluate, window_losses
+from trainer.heldout import clustered_standard_error, windows
 from trainer.networks import build, initialize
 
 SPLIT = Split(tokens=1000, text_bytes=1000, documents=(0, 100, 130, 600), names=("a", "b", "c", "d"))

@@ -1,0 +1,78 @@
+"""Which held-out windows are read: the same in every run, strided over all documents of a split. Without torch."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from trainer.batches import source_shares
+from trainer.errors import CorpusError
+from trainer.manifests import Manifest, Split
+from trainer.spec import Data
+
+Indices = np.ndarray[Any, np.dtype[np.int64]]
+Losses = np.ndarray[Any, np.dtype[np.float64]]
+
+
+def windows(split: Split, *, context: int, tokens: int, name: str = "") -> tuple[Indices, Indices]:
+    """Where windows start, and the document of each: evenly strided over all windows that lie within one document.
+
+    Raises:
+        CorpusError: The split has fewer tokens in whole windows, or not one window was asked for.
+    """
+    begins = np.array(split.documents, np.int64)
+    lengths = np.diff(np.append(begins, split.tokens))
+    fits = np.maximum(lengths - 1, 0) // context
+    documents = np.repeat(np.arange(len(begins)), fits)
+    within = np.arange(len(documents)) - np.repeat(np.cumsum(fits) - fits, fits)
+    wanted = tokens // context
+    if len(documents) == 0:
+        raise CorpusError(
+            f"a context of {context} tokens does not fit into any held-out document{_of(name)}: the longest has "
+            f"{split.longest_document:,} tokens; expected more than {context}. Use a shorter context, or prepare "
+            "longer documents."
+        )
+    if not 1 <= wanted <= len(documents):
+        raise CorpusError(
+            f"evaluation on {tokens:,} tokens{_of(name)} takes {wanted:,} windows of {context}; the split has "
+            f"{len(documents):,}. "
+            f"Set heldout_tokens between {context:,} and {len(documents) * context:,}, or use more text."
+        )
+    chosen = (2 * np.arange(wanted) + 1) * len(documents) // (2 * wanted)
+    return begins[documents[chosen]] + within[chosen] * context, documents[chosen]
+
+
+def check(manifest: Manifest, data: Data, *, context: int) -> None:
+    """Refuse a held-out set that the final evaluation, or one during training, could not use.
+
+    Raises:
+        CorpusError: A source has too few held-out tokens, or documents shorter than a window, or a single document.
+        SpecError: The weights are for other sources.
+    """
+    source_shares(data, manifest)
+    for split in dict.fromkeys((data.split, "tuning") if data.during else (data.split,)):
+        for source in manifest.sources:
+            tokens = data.heldout_tokens // len(manifest.sources)
+            _, documents = windows(source.split(split), context=context, tokens=tokens, name=source.name)
+            if len(np.unique(documents)) < 2:
+                raise CorpusError(
+                    f"{tokens:,} held-out tokens{_of(source.name)} come from {len(source.split(split).documents)} "
+                    f"document(s), of which one is read; expected at least 2, for its standard error. "
+                    "Use more text, or raise heldout_tokens."
+                )
+
+
+def clustered_standard_error(losses: Losses, documents: Indices, context: int) -> float | None:
+    """Standard error of the mean loss, documents as clusters (Cameron & Miller 2015, section II); None with one document."""
+    residuals = losses - losses.mean()
+    clusters = np.bincount(documents, weights=residuals)[np.unique(documents)]
+    count = len(clusters)
+    if count < 2:
+        return None
+    return float(math.sqrt(count / (count - 1) * (clusters**2).sum()) / (len(losses) * context))
+
+
+def _of(source: str) -> str:
+    return f" of source {source}" if source else ""
