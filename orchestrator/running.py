@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from orchestrator import corpora, cost, watching
+from orchestrator import corpora, cost, sharing, watching
 from orchestrator.driver import Driver
 from orchestrator.errors import StoreError, SweepError
 from orchestrator.execution.inline import InlineLauncher
@@ -112,7 +112,9 @@ def run(sweep: Sweep, store: str | Path, options: Options | None = None) -> Resu
                 made = plan(sweep, corpora.snapshot(sweep.data, place), guess)
             _ask_about_changes(made, place, options)
             place.withdraw()
-            options.announce(made, _left(made, place), launcher.slots())
+            left = _left(made, place)
+            gpu_memory = sharing.prepare(sweep.resources, launcher, [point.spec for point in left])
+            options.announce(made, left, launcher.slots())
             with _interrupts() as asked_to_stop:
                 driver = Driver(
                     plan=made,
@@ -122,6 +124,7 @@ def run(sweep: Sweep, store: str | Path, options: Options | None = None) -> Resu
                     observer=options.observer,
                     guess=guess,
                     grows=options.address is not None,
+                    gpu_memory=gpu_memory,
                     watch=watching.Watch(place, least=options.stuck_seconds),
                     asked_to_stop=asked_to_stop,
                 )
