@@ -22,6 +22,7 @@ from orchestrator.ledger import Ledger, whole_seconds
 from orchestrator.observing import Observer, Result, Snapshot
 from orchestrator.planning import Plan, Point, point_row, trunk_of
 from orchestrator.proposing import Proposer
+from orchestrator.sharing import share_of
 from orchestrator.store import Document, ObjectExists, Store
 from orchestrator.store.contents import read_contents
 from orchestrator.store.events import EventLog, open_events
@@ -67,6 +68,7 @@ class Driver:
     observer: Observer
     guess: cost.CostModel
     grows: bool = False
+    gpu_memory: float | None = None
     asked_to_stop: Callable[[], str | None] = lambda: None
     watch: Watch | None = None
     checkpoint_seconds: float = CHECKPOINT_SECONDS
@@ -301,6 +303,7 @@ class Driver:
     def _release(self, point: Point, *, spec: Document | None = None, after: Verdict | None = None) -> None:
         """Queue an attempt; `spec` is the point's as a document, `after` says what the attempt before taught."""
         resources = self.plan.sweep.resources
+        share = share_of(point.spec, resources, self.gpu_memory)
         row = self.ledger.proposed_row(point.run_id)
         task = Task(
             run_id=point.run_id,
@@ -312,9 +315,9 @@ class Driver:
             version=self._version,
             corpus=self.plan.corpus.hash,
             threads=max(1, int(resources.cpus)),
-            gpus=resources.gpus if after is None or after.gpus is None else after.gpus,
+            gpus=share.gpus if after is None or after.gpus is None else after.gpus,
             checkpoint_seconds=self.checkpoint_seconds,
-            micro_batch=after.micro_batch if after else None,
+            micro_batch=after.micro_batch if after else share.micro_batch,
             stop_request=self._stop_request,
             lease=self.lease.number,
             memory=after.memory if after else None,

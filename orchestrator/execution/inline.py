@@ -55,5 +55,14 @@ class InlineLauncher:
             self._queue.remove(task)
             self._taken_back.append(Outcome(run_id=run_id, attempt=task.attempt, ending=ending, reason=reason))
 
+    def gpu_memory(self) -> int | None:
+        """That of this process' first GPU."""
+        from trainer import devices
+
+        return devices.gpu_memory()
+
+    def share_gpus(self, gpus: float) -> None:
+        """Nothing: one run at a time has it alone."""
+
     def close(self) -> None:
         """Nothing to let go of."""

@@ -33,5 +33,11 @@ class Launcher(Protocol):
         was if it had ended by itself.
         """
 
+    def gpu_memory(self) -> int | None:
+        """Bytes of memory of the smallest GPU that a machine tells of, None where none does."""
+
+    def share_gpus(self, gpus: float) -> None:
+        """Count room from now on for runs that take so much of a GPU on average."""
+
     def close(self) -> None:
         """Let go of the machines."""

@@ -27,6 +27,13 @@ LETTING_GO_SECONDS = 15.0
 """How long a task that was killed may take to end before it counts as lost with its node (chosen)."""
 
 
+GPU_TO_ASK = 0.001
+"""Share of a GPU that asking for its memory takes (chosen): next to nothing."""
+
+ASKING_SECONDS = 120.0
+"""How long nodes may take to say how much memory their GPU has: a process that imports torch (chosen)."""
+
+
 @dataclass(frozen=True)
 class _Verdict:
     """What a killed task's outcome will be, and when it no longer needs Ray's word."""
@@ -116,6 +123,22 @@ class RayLauncher:
                 self._ray.cancel(reference, force=True)
         self._rounds += 1
 
+    def gpu_memory(self) -> int | None:
+        """Bytes of the smallest GPU among the nodes alive, as torch on each of them says; None where none does."""
+        nodes = [node["NodeID"] for node in self._ray.nodes() if node["Alive"] and node["Resources"].get("GPU")]
+        asked = self._ray.remote(num_cpus=0, num_gpus=GPU_TO_ASK, max_retries=0, max_calls=1)(_own_gpu_memory)
+        answers = [asked.options(label_selector={"ray.io/node-id": name}).remote() for name in nodes]
+        try:
+            told = [size for size in self._ray.get(answers, timeout=ASKING_SECONDS) if size is not None]
+        except self._ray.exceptions.RayError:  # a node without torch, or one that is busy
+            return None
+        return min(told, default=None)
+
+    def share_gpus(self, gpus: float) -> None:
+        """Count room from now on for runs that take so much of a GPU on average."""
+        self._request["GPU"] = gpus
+        self._looked_at = -math.inf
+
     def close(self) -> None:
         """Disconnect; an embedded Ray ends with it."""
         self._ray.shutdown()
@@ -199,6 +222,13 @@ def _entry() -> Callable[[dict[str, Any]], tuple[str, Any]]:
     return attempt
 
 
+def _own_gpu_memory() -> int | None:
+    """What a node's own torch says of its GPU."""
+    from trainer import devices
+
+    return devices.gpu_memory()
+
+
 def _connect(address: str | None) -> Any:
     """Start or join Ray.
 
@@ -262,6 +292,8 @@ def _check_capacity(ray: Any, request: dict[str, float], address: str | None) ->
         "CPU",
     )
     has = ", ".join(f"{name}: {sum(node.get(name, 0) for node in nodes):g}" for name in sorted({"CPU", "GPU", lacking}))
+    most = max((node.get(lacking, 0) for node in nodes), default=0)
+    has += f" ({most:g} {lacking} on one node)" if len(nodes) > 1 and most else ""
     where = "the cluster" if address else "this machine"
     advice = {"GPU": "Set resources.gpus: 0, or add GPU workers.", "CPU": "Set resources.cpus lower, or add workers."}
     raise CapacityError(

@@ -9,11 +9,13 @@ import hashlib
 import json
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from orchestrator import failpoints
 from trainer import CurvePoint, DeviceOutOfMemory, Numerics, RunRecord, RunSpec, run_id
 from trainer.execution import Execution, Interrupted, Progress
+from trainer.memory import footprint
 
 CHECKPOINT_STEPS = 4
 """Steps between checkpoints: the most that a fault may cost."""
@@ -78,6 +80,28 @@ def need_small_batches(spec: RunSpec, execution: Execution) -> RunRecord:
     if windows > 1:
         raise DeviceOutOfMemory(f"no room for {windows} windows", micro_batch=windows)
     return train(spec, execution)
+
+
+def say_gpus(spec: RunSpec, execution: Execution) -> RunRecord:
+    """What it was given of a GPU goes into its record."""
+    record = train(spec, execution)
+    numerics = replace(record.numerics, device=f"{execution.device} {execution.gpus:g}")
+    return replace(record, numerics=numerics)
+
+
+def need_a_whole_gpu(spec: RunSpec, execution: Execution) -> RunRecord:
+    """Device memory holds a window, and that only where nobody else is on the GPU."""
+    windows = execution.micro_batch or spec.batch_contexts
+    if windows > 1 or execution.gpus < 1:
+        raise DeviceOutOfMemory(f"no room for {windows} windows on {execution.gpus:g} GPU", micro_batch=windows)
+    return say_gpus(spec, execution)
+
+
+def never_fit(spec: RunSpec, execution: Execution) -> RunRecord:
+    """No device is large enough."""
+    windows = execution.micro_batch or spec.batch_contexts
+    needed = footprint(spec, windows).total
+    raise DeviceOutOfMemory(f"needs about {needed / 1e6:.2g} MB", micro_batch=windows, needed_bytes=needed)
 
 
 def return_nonsense(spec: RunSpec, execution: Execution) -> float:
