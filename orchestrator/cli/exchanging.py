@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli import app
+from orchestrator.errors import SweepError
 
 
 @app.command(name="import")
@@ -52,3 +53,29 @@ def import_(
         typer.echo(f"{unreadable}: cannot be read and was left out")
     for note in done.notes:
         typer.echo(note)
+
+
+@app.command()
+def export(
+    store: Annotated[str, typer.Argument(metavar="STORE", help="The folder that holds a sweep; it is only read.")],
+    optuna: Annotated[
+        str | None, typer.Option(metavar="URL", help="Optuna storage for optuna-dashboard, such as sqlite:///study.db.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the Optuna study; by default the sweep's.")] = None,
+    tracker: Annotated[
+        list[str] | None, typer.Option(metavar="KIND=TARGET", help="tensorboard=FOLDER or wandb=PROJECT (offline).")
+    ] = None,
+) -> None:
+    """Copy a store's runs to other tools: Optuna, TensorBoard, W&B."""
+    from orchestrator import exporting
+    from orchestrator.tracking.choosing import tracker_of
+
+    chosen = [tracker_of(choice) for choice in tracker or ()]
+    if optuna is None and not chosen:
+        raise SweepError(
+            "nothing to export to; expected --optuna or --tracker. For example --optuna sqlite:///study.db."
+        )
+    if optuna is not None:
+        typer.echo(f"{exporting.export_study(store, optuna, name)} trials written to {optuna}")
+    for kind, make in chosen:
+        typer.echo(f"{exporting.export_runs(store, make())} runs written to {kind}")

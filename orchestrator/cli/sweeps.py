@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +16,10 @@ SweepArgument = Annotated[str, typer.Argument(metavar="SWEEP", help="A sweep fil
 StoreArgument = Annotated[str, typer.Argument(metavar="STORE", help="The folder that holds a sweep.")]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Replace a value of the sweep file.")
+]
+TrackerOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="KIND=TARGET", help="Mirror runs: tensorboard=FOLDER or wandb=PROJECT (offline)."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 
@@ -52,18 +57,21 @@ def run(
     max_hours: Annotated[float | None, typer.Option(help="Predicted hours that may start without a question.")] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Answer every question with yes.")] = False,
     take_over: Annotated[bool, typer.Option("--take-over", help="Take the store from another driver.")] = False,
+    tracker: TrackerOption = None,
 ) -> None:
     """Run a sweep, or continue it; ends with fits and a report."""
     from orchestrator import running
     from orchestrator.cli import ending, live, planned
     from orchestrator.sweepfile import load_sweep
+    from orchestrator.tracking.choosing import mirrored, tracker_of
     from orchestrator.version import refuse_other_than_submitted
 
     refuse_other_than_submitted()
     wanted = load_sweep(sweep, settings or ())
     place = store or default_store(wanted.name)
     repeat = _repeated_command()
-    observer = live.observer(wanted.name, repeat)
+    trackers = [tracker_of(choice) for choice in tracker or ()]
+    shown = live.observer(wanted.name, repeat)
     options = running.Options(
         address=address,
         inline=inline,
@@ -71,10 +79,9 @@ def run(
         take_over=take_over,
         confirm=lambda question: yes or (sys.stdin.isatty() and typer.confirm(question)),
         announce=lambda made, left, workers: planned.announce(made, left, workers, place),
-        observer=observer,
     )
-    with observer:
-        result = running.run(wanted, place, options)
+    with mirrored(shown, trackers, place) as observer:
+        result = running.run(wanted, place, replace(options, observer=observer))
     sys.exit(ending.show(place, result, repeat))
 
 

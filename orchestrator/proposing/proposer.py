@@ -11,6 +11,7 @@ from typing import Any
 
 import optuna
 
+from orchestrator.errors import SweepError
 from orchestrator.planning import Plan, Point
 from orchestrator.proposing.adaptive import AdaptiveProposals
 from orchestrator.proposing.alternatives import CurveByCurve
@@ -86,8 +87,20 @@ class Proposer:
 
         Returns:
             The number of trials.
+
+        Raises:
+            SweepError: The storage has a study of this name, or cannot be opened.
         """
-        copy = optuna.create_study(storage=storage, study_name=name, direction="minimize")
+        try:
+            copy = optuna.create_study(storage=storage, study_name=name, direction="minimize")
+        except optuna.exceptions.DuplicatedStudyError:
+            raise SweepError(f"{storage} has a study {name!r}; expected a new name. Choose another --name.") from None
+        except Exception as error:  # SQLAlchemy's, which has no common base with Optuna's
+            first = str(error).splitlines()[0]
+            raise SweepError(
+                f"{storage} cannot be opened ({first}); expected an Optuna storage. For example --optuna "
+                "sqlite:///study.db."
+            ) from None
         trials = self._proposals.study.trials
         copy.add_trials(trials)
         return len(trials)
