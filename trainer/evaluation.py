@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from trainer.batches import Indices, Tokens, source_shares
 from trainer.corpus import Corpus, Split
-from trainer.heldout import Losses, clustered_standard_error, windows
+from trainer.heldout import Losses, asked_of, clustered_standard_error, windows
 from trainer.manifests import SourceManifest
 from trainer.networks import Network
 from trainer.parameters import matrices
@@ -62,18 +63,16 @@ def evaluate_corpus(
         SpecError: The weights are for other sources.
     """
     shares, split = source_shares(data, corpus.manifest), split or data.split
-    tokens = data.heldout_tokens // len(corpus.sources)
-    found = [
-        evaluate(
-            model, parameters, source.tokens(split), source.manifest.split(split), tokens=tokens, source=source.manifest
+    found = []
+    for source in corpus.sources:
+        held = source.manifest.split(split)
+        tokens = asked_of(
+            held, data, sources=len(corpus.sources), context=model.shape.context, during=split != data.split
         )
-        for source in corpus.sources
-    ]
-    return (
-        found[0]
-        if len(found) == 1
-        else _averaged(found, [shares.get(source.name, 0.0) for source in corpus.sources], corpus, split)
-    )
+        found.append(evaluate(model, parameters, source.tokens(split), held, tokens=tokens, source=source.manifest))
+    if len(found) == 1:
+        return found[0]
+    return _averaged(found, [shares.get(source.name, 0.0) for source in corpus.sources], corpus, split)
 
 
 def evaluate(
@@ -130,16 +129,31 @@ def _averaged(found: list[Evaluation], shares: list[float], corpus: Corpus, spli
 
 def window_losses(model: Network, parameters: Tensor, text: Tokens, starts: Indices) -> Losses:
     """Summed loss of each window, nats, in float64."""
+    span = np.arange(model.shape.context + 1)
+    return summed_losses(model, parameters, lambda first, end: text[starts[first:end, None] + span], len(starts))
+
+
+def summed_losses(
+    model: Network, parameters: Tensor, read: Callable[[int, int], Tokens], count: int, *, last: int | None = None
+) -> Losses:
+    """Summed loss of each of `count` windows, nats, in float64.
+
+    Args:
+        model: What is evaluated.
+        parameters: Its parameters.
+        read: Gives the tokens of windows from a first to before an end, shape (n, context + 1).
+        count: Windows.
+        last: Targets at a window's end that are summed; None for all.
+    """
     context = model.shape.context
-    each = max(1, EVALUATION_TOKENS // context)
+    each, skipped = max(1, EVALUATION_TOKENS // context), 0 if last is None else context - last
     sums = []
     with torch.no_grad():
         weights = matrices(model, parameters)
-        for first in range(0, len(starts), each):
-            tokens = text[starts[first : first + each, None] + np.arange(context + 1)].astype(np.int64)
-            tokens_BT = torch.from_numpy(tokens).to(parameters.device)
+        for first in range(0, count, each):
+            tokens_BT = torch.from_numpy(read(first, first + each).astype(np.int64)).to(parameters.device)
             log_probs_nV = torch.log_softmax(model.logits(weights, tokens_BT[:, :-1]), -1)
             chosen_BT = log_probs_nV.gather(1, tokens_BT[:, 1:].reshape(-1, 1)).view(-1, context)
-            sums.append(-chosen_BT.double().sum(1))
+            sums.append(-chosen_BT[:, skipped:].double().sum(1))
     losses: Losses = torch.cat(sums).cpu().numpy()
     return losses

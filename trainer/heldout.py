@@ -12,6 +12,9 @@ from trainer.errors import CorpusError
 from trainer.manifests import Manifest, Split
 from trainer.spec import Data
 
+LEAST_QUESTIONS = 8
+"""Fewest questions of a choice task on one source: with fewer its answers are each other's neighbours; chosen."""
+
 Indices = np.ndarray[Any, np.dtype[np.int64]]
 Losses = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -44,24 +47,57 @@ def windows(split: Split, *, context: int, tokens: int, name: str = "") -> tuple
     return begins[documents[chosen]] + within[chosen] * context, documents[chosen]
 
 
+def asked_of(split: Split, data: Data, *, sources: int, context: int, during: bool) -> int:
+    """Tokens that an evaluation reads of one of `sources` sources; during training no more than there are."""
+    tokens = data.heldout_tokens // sources
+    return min(tokens, _capacity(split, context)) if during else tokens
+
+
+def during_steps(steps: int, count: int) -> list[int]:
+    """`count` log-spaced steps from a hundredth of a run to its end, at which it is evaluated on the tuning split."""
+    shares = [100 ** (index / (count - 1) - 1) for index in range(count)] if count > 1 else [1.0] * count
+    return sorted({max(1, round(share * steps)) for share in shares})
+
+
 def check(manifest: Manifest, data: Data, *, context: int) -> None:
-    """Refuse a held-out set that the final evaluation, or one during training, could not use.
+    """Refuse a held-out set that the final evaluation, one during training, or the choice task could not use.
 
     Raises:
         CorpusError: A source has too few held-out tokens, or documents shorter than a window, or a single document.
         SpecError: The weights are for other sources.
     """
     source_shares(data, manifest)
-    for split in dict.fromkeys((data.split, "tuning") if data.during else (data.split,)):
+    for name in dict.fromkeys((data.split, "tuning") if data.during else (data.split,)):
         for source in manifest.sources:
-            tokens = data.heldout_tokens // len(manifest.sources)
-            _, documents = windows(source.split(split), context=context, tokens=tokens, name=source.name)
+            split, count = source.split(name), len(manifest.sources)
+            tokens = asked_of(split, data, sources=count, context=context, during=name != data.split)
+            _, documents = windows(split, context=context, tokens=tokens, name=source.name)
             if len(np.unique(documents)) < 2:
                 raise CorpusError(
-                    f"{tokens:,} held-out tokens{_of(source.name)} come from {len(source.split(split).documents)} "
-                    f"document(s), of which one is read; expected at least 2, for its standard error. "
-                    "Use more text, or raise heldout_tokens."
+                    f"the {name} set{_of(source.name)} has {len(split.documents)} document(s), of which "
+                    f"{tokens:,} tokens read one; expected at least 2, for its standard error. "
+                    "Use more text, or raise data.heldout_tokens."
                 )
+    if data.probe:
+        _check_probe(manifest, data, context)
+
+
+def _check_probe(manifest: Manifest, data: Data, context: int) -> None:
+    each = data.probe // len(manifest.sources)
+    for source in manifest.sources:
+        most = _capacity(source.split(data.split), context) // context
+        if not LEAST_QUESTIONS <= each <= most:
+            raise CorpusError(
+                f"evaluation.probe asks {each:,} questions{_of(source.name)}; its held-out text gives {LEAST_QUESTIONS} to "
+                f"{most:,}, a window of {context} tokens each. Correct evaluation.probe, or use more text."
+            )
+
+
+def _capacity(split: Split, context: int) -> int:
+    """Tokens in whole windows that lie within one document."""
+    ends = (*split.documents[1:], split.tokens)
+    windows = sum(max(end - begin - 1, 0) // context for begin, end in zip(split.documents, ends, strict=True))
+    return windows * context
 
 
 def clustered_standard_error(losses: Losses, documents: Indices, context: int) -> float | None:

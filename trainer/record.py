@@ -75,9 +75,9 @@ class Probe:
 
     questions: int
     accuracy: float
-    accuracy_se: float
+    accuracy_se: float | None
     log_prob: float
-    log_prob_se: float
+    log_prob_se: float | None
     brier: float
 
 

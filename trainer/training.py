@@ -29,7 +29,8 @@ from trainer.identity import run_id
 from trainer.memory import device_bytes, footprint, keep_freed_memory
 from trainer.networks import Network, build, initialize
 from trainer.parameters import matrices
-from trainer.record import CurvePoint, Numerics, RunRecord
+from trainer.probing import probe
+from trainer.record import Best, CurvePoint, Numerics, RunRecord
 from trainer.schedule import learning_rate_factor
 from trainer.spec import RECIPE_VERSION, RunSpec
 from trainer.trunk import branch_step, trunk_id
@@ -57,6 +58,7 @@ class State:
         start: Loss of the first step.
         strikes: Checks in a row that found `smoothed` above `start`.
         curve: Training curve so far.
+        best: The best evaluation during training so far.
         unread: Losses of the latest steps, still on the device.
     """
 
@@ -67,6 +69,7 @@ class State:
     start: float = math.nan
     strikes: int = 0
     curve: list[CurvePoint] = field(default_factory=list)
+    best: Best | None = None
     unread: list[Tensor] = field(default_factory=list)
 
 
@@ -158,6 +161,7 @@ def _evaluated(
 ) -> RunRecord:
     began = time.monotonic()
     result = evaluate_corpus(model, state.parameters, corpus, spec.data)
+    answers = probe(model, state.parameters, corpus, spec.data) if spec.data.probe else None
     ended = time.monotonic()
     return replace(
         record,
@@ -166,6 +170,8 @@ def _evaluated(
         bpb=result.bpb,
         heldout_tokens=result.tokens,
         sources=result.sources,
+        best=state.best,
+        probe=answers,
         seconds=ended - started,
         evaluation_seconds=ended - began,
     )
@@ -213,7 +219,8 @@ def _run_steps(
     gradient = torch.empty_like(state.parameters)
     gradient_of = _gradient_function(spec, model, state, gradient, numerics.micro_batch)
     update = optimizers.bind(spec, state.parameters, gradient, state.optimizer)
-    recorded = set(_curve_steps(spec))
+    looked = set(heldout.during_steps(spec.steps, spec.data.during))
+    recorded = {*_curve_steps(spec), *looked}
     fork = branch_step(spec) if execution.trunk else None
     check_every = max(1, spec.steps // CHECKS)
     polled = saved = time.monotonic()
@@ -230,8 +237,9 @@ def _run_steps(
             return reason
         if state.step in recorded:
             lr = spec.optimizer.learning_rate * factor
-            point = CurvePoint(tokens=state.step * spec.batch_tokens, train_loss=state.smoothed, lr=lr)
-            state.curve.append(point)
+            heldout_loss = _look(spec, corpus, model, state) if state.step in looked else None
+            tokens = state.step * spec.batch_tokens
+            state.curve.append(CurvePoint(tokens=tokens, train_loss=state.smoothed, lr=lr, heldout_loss=heldout_loss))
         if state.step == fork:
             _leave_trunk(spec, execution, state, numerics)
         now = time.monotonic()
@@ -246,6 +254,16 @@ def _run_steps(
             if stop:
                 raise Interrupted(f"asked to stop after step {state.step} of {spec.steps}")
     return None
+
+
+def _look(spec: RunSpec, corpus: Corpus, model: Network, state: State) -> float:
+    """Loss on the tuning split; where it is the best so far, the held-out loss beside it is kept."""
+    tuning = evaluate_corpus(model, state.parameters, corpus, spec.data, split="tuning").loss
+    if state.best is None or tuning < state.best.tuning_loss:
+        result = evaluate_corpus(model, state.parameters, corpus, spec.data)
+        tokens = state.step * spec.batch_tokens
+        state.best = Best(tokens=tokens, tuning_loss=tuning, loss=result.loss, loss_se=result.loss_se)
+    return tuning
 
 
 def _batches(spec: RunSpec, corpus: Corpus, device: str, step: int) -> Iterator[Tensor]:
@@ -361,6 +379,7 @@ def _save(
         "start": state.start.hex(),
         "strikes": state.strikes,
         "curve": [asdict(point) for point in state.curve],
+        "best": None if state.best is None else asdict(state.best),
     }
     tensors = {"parameters": state.parameters, **state.optimizer}
     checkpoint.write(
@@ -383,6 +402,7 @@ def _resume(spec: RunSpec, execution: Execution, numerics: Numerics) -> State | 
         start=float.fromhex(found.values["start"]),
         strikes=found.values["strikes"],
         curve=[CurvePoint(**point) for point in found.values["curve"]],
+        best=Best(**found.values["best"]) if found.values["best"] else None,
     )
 
 

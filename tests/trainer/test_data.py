@@ -176,14 +176,71 @@ def test_no_model_beats_the_oracle(synthetic: tuple[Path, Manifest]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_a_trained_model_comes_within_a_hundredth_of_the_entropy(tmp_path: Path) -> None:
     """Four million symbols, each read once: model minus oracle is neither below nor far above nothing."""
     manifest = write(CHAIN, tmp_path / "corpus", tokens=4_400_000)
-    spec = synthetic_run(manifest.hash, 2000, 64, 4e-3, batch_contexts=32)
-    record = train(
-        replace(spec, data=replace(spec.data, heldout_tokens=131_072)), Execution(corpus=tmp_path / "corpus")
-    )
+    spec = synthetic_run(manifest.hash, 2500, 64, 5e-3)
+    spec = replace(spec, model=replace(spec.model, layers=1, heads=2), data=replace(spec.data, heldout_tokens=131_072))
+    record = train(spec, Execution(corpus=tmp_path / "corpus"))
     excess = next(one for one in record.sources if one.source == "excess over oracle")
     assert excess.loss_se is not None
     assert excess.loss >= -3 * excess.loss_se
     assert excess.loss <= 0.01 * CHAIN.entropy()
+
+
+def test_evaluations_during_training_change_nothing_and_find_the_best(
+    synthetic: tuple[Path, Manifest], tmp_path: Path
+) -> None:
+    folder, manifest = synthetic
+    plain = synthetic_run(manifest.hash, 200, 16, 1e-2, batch_contexts=4)
+    plain = replace(plain, data=replace(plain.data, unique_tokens=1280, heldout_tokens=4096))
+    looking = replace(plain, data=replace(plain.data, during=6))
+    record, watched = (train(one, Execution(corpus=folder)) for one in (plain, looking))
+    assert watched.loss == record.loss
+    looks = [point for point in watched.curve if point.heldout_loss is not None]
+    assert [point.tokens // 256 for point in looks] == [2, 5, 13, 32, 80, 200]
+    assert [point.train_loss for point in record.curve] == [
+        point.train_loss for point in watched.curve if point.tokens in {p.tokens for p in record.curve}
+    ]
+    assert watched.best is not None
+    assert watched.best.tuning_loss == min(point.heldout_loss or math.inf for point in looks)
+    assert watched.best.tokens in {point.tokens for point in looks}
+    assert watched.unique_tokens == 1280
+    assert record.best is None
+    last = looks[-1]
+    assert (watched.best.loss < (watched.loss or 0)) == (watched.best.tokens < last.tokens)
+
+
+@pytest.fixture(scope="module")
+def topics(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Manifest]:
+    """Documents about one of four things: each has eight symbols of its own, so that its beginning tells its end."""
+    folder = tmp_path_factory.mktemp("topics") / "corpus"
+    topic_of = np.random.default_rng(0).integers(0, 4, 400)
+    parts, first = {}, 0
+    for split, count in (("train", 300), ("heldout", 60), ("tuning", 40)):
+        shifts = (8 * topic_of[first : first + count, None]).astype(np.uint16)
+        first += count
+        tokens = list(CHAIN.draw(count, 256, stream=split) + shifts)
+        parts[split] = SplitTokens(names=[str(n) for n in range(count)], tokens=tokens, text_bytes=None)
+    return folder, write_corpus(folder, {"": parts}, vocab=32, tokenizer="32", about="topics", licence="none")
+
+
+def test_a_choice_task_scores_chance_before_training_and_better_after(topics: tuple[Path, Manifest]) -> None:
+    folder, manifest = topics
+    data = Data(corpus=manifest.hash, heldout_tokens=4096, probe=160)
+    trained = replace(synthetic_run(manifest.hash, 80, 16, 1e-2), data=data)
+    trained = replace(trained, model=replace(trained.model, vocab=32))
+    untrained = replace(
+        trained, steps=1, optimizer=AdamW(learning_rate=1e-9), schedule=Schedule(warmup_steps=0, decay_steps=1)
+    )
+    before, after = (train(one, Execution(corpus=folder)).probe for one in (untrained, trained))
+    assert before is not None
+    assert after is not None
+    assert before.log_prob == pytest.approx(math.log(0.25), abs=1e-3)
+    assert before.brier == pytest.approx(0.75, abs=1e-3)
+    assert after.questions == 160
+    assert after.accuracy > 0.25 + 3 * (after.accuracy_se or 1)
+    assert after.log_prob > before.log_prob + 3 * (after.log_prob_se or 1)
+    with pytest.raises(CorpusError, match=r"evaluation\.probe asks 5 questions; its held-out text gives 8 to"):
+        train(replace(trained, data=replace(data, probe=5)), Execution(corpus=folder))
