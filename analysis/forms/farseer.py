@@ -99,6 +99,7 @@ FARSEER = Form(
     formula=_loss,
     starts=_starts,
     source="Farseer, arXiv:2506.10972",
-    note="Nine coefficients: needs hundreds of runs over three decades. Its E is no irreducible loss.",
+    note="Nine coefficients: needs hundreds of runs over three decades. Its E is no irreducible loss. In another unit of D "
+    "it is another law.",
     chart=_chart,
 )
