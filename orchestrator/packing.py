@@ -94,8 +94,8 @@ def choose(root: Path, *, limit: int = LARGEST_BYTES) -> Package:
         named = ", ".join(f"{name} ({size / 1e6:.1f} MB)" for name, size in package.largest)
         raise SubmissionError(
             f"{root} would send {len(package.files)} files, {package.size / 1e6:.0f} MB; at most {limit / 1e6:.0f} MB "
-            f"are sent. Largest: {named}. Name in .gitignore or .rayignore what the runs do not need, and put data "
-            "into the bucket."
+            f"are sent. Largest: {named}. Name in .gitignore or .rayignore what the runs do not need, and put large "
+            "text into the nodes' image."
         )
     return package
 

@@ -26,12 +26,14 @@ class Submission:
         command: What the head's shell runs.
         name: Submission id of the sweep's first job on a cluster; later ones get a number.
         package: The files that travel.
+        elsewhere: Text that the sweep names by an absolute path outside the folder; it does not travel.
     """
 
     sweep: Sweep
     command: str
     name: str
     package: Package
+    elsewhere: tuple[str, ...]
 
 
 def prepare(
@@ -59,10 +61,14 @@ def prepare(
     words = ["isoflop", "run", _in_package(sweep, package), "--address", "auto", "--store", store, "--yes"]
     words += [word for setting in settings for word in ("--set", setting)]
     words += ["--take-over"] if take_over else []
-    _refuse_missing_data(wanted, package)
+    elsewhere = _text_elsewhere(wanted, package)
     identity = hashlib.sha256(store.rstrip("/").encode()).hexdigest()[:8]
     return Submission(
-        sweep=wanted, command=shlex.join(words), name=f"isoflop-{wanted.name}-{identity}", package=package
+        sweep=wanted,
+        command=shlex.join(words),
+        name=f"isoflop-{wanted.name}-{identity}",
+        package=package,
+        elsewhere=elsewhere,
     )
 
 
@@ -140,19 +146,31 @@ def _in_package(sweep: str, package: Package) -> str:
     return path.resolve().relative_to(package.root).as_posix()
 
 
-def _refuse_missing_data(sweep: Sweep, package: Package) -> None:
-    """Refuse a sweep whose text would stay behind."""
-    for pattern in sweep.data.files:
-        fixed = Path(pattern.partition("*")[0].partition("?")[0].partition("[")[0])
-        if not package.holds(fixed if fixed.exists() else fixed.parent):
+def _text_elsewhere(sweep: Sweep, package: Package) -> tuple[str, ...]:
+    """What the sweep reads by an absolute path outside the folder: the head must have it there.
+
+    Raises:
+        SubmissionError: Text that belongs to the folder would stay behind.
+    """
+    elsewhere = []
+    for source in (sweep.data, *sweep.data.mixture.values()):
+        for wanted in [*source.files, *([source.path] if source.path else [])]:
+            fixed = Path(wanted.partition("*")[0].partition("?")[0].partition("[")[0])
+            if package.holds(fixed if fixed.exists() else fixed.parent):
+                continue
+            if ".." not in fixed.parts and not fixed.is_relative_to(package.root):
+                elsewhere.append(wanted)
+                continue
             raise SubmissionError(
-                f"data.files names {pattern}, which is not among the files that are sent from {package.root}; "
+                f"the sweep's data names {wanted}, which is not among the files that are sent from {package.root}; "
                 "expected the text there, and not ignored. Move it below that folder, or take it out of .gitignore."
             )
+    return tuple(elsewhere)
 
 
-def summary(package: Package) -> list[str]:
+def summary(submission: Submission) -> list[str]:
     """What travels, and what never does, for a person."""
+    package = submission.package
     lines = [f"sends {len(package.files)} files, {_megabytes(package.size)}, from {package.root}"]
     if package.size > 1e6:
         lines.append("largest: " + ", ".join(f"{name} {_megabytes(size)}" for name, size in package.largest))
@@ -161,6 +179,7 @@ def summary(package: Package) -> list[str]:
         caches = sum(why == "cache" for _, why in package.left_out)
         shown += [f"{caches} caches"] if caches else []
         lines.append("leaves out " + ", ".join(shown) + ", and what .gitignore names")
+    lines += [f"not sent: {path}, which the head must have there" for path in submission.elsewhere]
     return lines
 
 

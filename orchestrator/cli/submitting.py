@@ -35,7 +35,7 @@ def submit(
     wanted = submitting.prepare(
         sweep, store, settings=settings or (), folder=Path.cwd(), shared=shared, take_over=take_over
     )
-    for line in submitting.summary(wanted.package):
+    for line in submitting.summary(wanted):
         _say(line)
     _say(f"runs  {wanted.command}")
     if dry_run:

@@ -18,7 +18,7 @@ from real_head import real_head
 
 from orchestrator.errors import InfrastructureError, StoreError, SubmissionError, SweepError
 from orchestrator.execution.jobs import Job, JobServer
-from orchestrator.submitting import Submission, attach, exit_code, prepare
+from orchestrator.submitting import Submission, attach, exit_code, prepare, summary
 from orchestrator.version import SUBMITTED_BY, refuse_other_than_submitted
 
 STORE = "s3://bucket/sweep"
@@ -250,11 +250,21 @@ def test_a_store_that_nodes_cannot_share(project: Path) -> None:
 
 def test_a_sweep_or_text_that_would_stay_behind(project: Path, tmp_path: Path) -> None:
     (project / ".gitignore").write_text("*.txt\n")
-    with pytest.raises(SubmissionError, match=r"data.files names .*tiny.txt.*take it out of .gitignore"):
+    with pytest.raises(SubmissionError, match=r"data names .*tiny.txt.*take it out of .gitignore"):
         prepare("tiny.yaml", STORE, folder=project)
     (tmp_path / "outside.yaml").write_text((project / "tiny.yaml").read_text())
     with pytest.raises(SubmissionError, match=r"outside.yaml is not among the files"):
         prepare("../outside.yaml", STORE, folder=project)
+
+
+def test_text_of_the_nodes_own_is_named_and_not_sent(project: Path) -> None:
+    """An absolute path outside the folder is the head's, such as a folder of its image."""
+    settings = ["data={source: text, files: [/data/books/*.txt]}"]
+    submission = prepare("smoke", STORE, settings=settings, folder=project)
+    assert submission.elsewhere == ("/data/books/*.txt",)
+    assert summary(submission)[-1] == "not sent: /data/books/*.txt, which the head must have there"
+    with pytest.raises(SubmissionError, match="Move it below that folder"):
+        prepare("tiny.yaml", STORE, settings=["data.files=[../books.txt]"], folder=project)
 
 
 def test_a_mistake_in_the_sweep_costs_no_cluster(project: Path) -> None:
