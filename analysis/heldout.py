@@ -245,7 +245,7 @@ def _score(blank: FoldScore, train: Runs, test: Runs, observed: CurveMinimum | N
     points = average_replicates(test).frame
     N, D, loss, replicates = (points[c].to_numpy(np.float64) for c in ("params", "tokens", "loss", "replicates"))
     error = fit.predict(N, D) - loss
-    half = _half_widths(fit, N, D, replicates, settings.level)
+    half = prediction_half_widths(fit, N, D, replicates, settings.level)
     score = replace(
         blank,
         points=len(loss),
@@ -258,7 +258,7 @@ def _score(blank: FoldScore, train: Runs, test: Runs, observed: CurveMinimum | N
     return _with_optimum(score, fit.optimum(blank.target, level=settings.level), observed)
 
 
-def _half_widths(fit: FormFit, N: Array, D: Array, replicates: Array, level: float) -> Array:
+def prediction_half_widths(fit: FormFit, N: Array, D: Array, replicates: Array, level: float) -> Array:
     """Half-widths of prediction intervals of seed-averaged losses.
 
     The law's own error by bootstrap, and in quadrature the runs' scatter: the `level` quantile of the residuals' sizes,

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from orchestrator import corpora, cost, sharing, watching
+from orchestrator import corpora, cost, ladder, sharing, watching
 from orchestrator.driver import Driver
 from orchestrator.errors import StoreError, SweepError
 from orchestrator.execution.inline import InlineLauncher
@@ -19,6 +19,7 @@ from orchestrator.execution.trainers import trainer_of
 from orchestrator.ledger import Ledger
 from orchestrator.observing import Observer, Result, Snapshot
 from orchestrator.planning import Plan, Point, plan
+from orchestrator.status import failed_count
 from orchestrator.store import ObjectExists, Store
 from orchestrator.store.contents import read_contents
 from orchestrator.store.lease import acquire
@@ -116,19 +117,27 @@ def run(sweep: Sweep, store: str | Path, options: Options | None = None) -> Resu
             gpu_memory = sharing.prepare(sweep.resources, launcher, [point.spec for point in left])
             options.announce(made, left, launcher.slots())
             with _interrupts() as asked_to_stop:
-                driver = Driver(
-                    plan=made,
-                    store=place,
-                    lease=lease,
-                    launcher=launcher,
-                    observer=options.observer,
-                    guess=guess,
-                    grows=options.address is not None,
-                    gpu_memory=gpu_memory,
-                    watch=watching.Watch(place, least=options.stuck_seconds),
-                    asked_to_stop=asked_to_stop,
-                )
-                return driver.run()
+
+                def drive(stage: Plan) -> Result:
+                    return Driver(
+                        plan=stage,
+                        store=place,
+                        lease=lease,
+                        launcher=launcher,
+                        observer=options.observer,
+                        guess=guess,
+                        grows=options.address is not None,
+                        gpu_memory=gpu_memory,
+                        watch=watching.Watch(place, least=options.stuck_seconds),
+                        asked_to_stop=asked_to_stop,
+                    ).run()
+
+                if sweep.ladder is None:
+                    return drive(made)
+                first = drive(ladder.first_stage(made))
+                if first.stopped is not None or failed_count(first.counts):
+                    return first
+                return drive(ladder.with_predictions(made, place))
         finally:
             lease.release()
     finally:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict, TypeVar
+from typing import Any, TypedDict, TypeVar
 
 import pandas as pd
 
@@ -53,6 +53,7 @@ class Summary:
         setting: The setting that is fitted, of a sweep with several; None for a sweep of one.
         whole: The runs of all settings that have a loss.
         runs: The runs that fits may use: of one setting, with one for each point that was tuned.
+        predictions: Names and documents of what was predicted before it was run, oldest first.
         curves: Loss curves, None where the source has none.
         minima: One per budget, also where there are too few for a fit; empty without budgets.
         isoflop: Approach 2.
@@ -72,6 +73,7 @@ class Summary:
     setting: str | None
     whole: Runs | Failed
     runs: Runs | Failed
+    predictions: tuple[tuple[str, dict[str, Any]], ...]
     curves: pd.DataFrame | None
     minima: tuple[CurveMinimum, ...]
     isoflop: IsoflopFit | Failed
@@ -146,6 +148,7 @@ def summarize(source: Source | Runs, *, setting: str | None = None, seed: int = 
         setting=setting,
         whole=whole,
         runs=runs,
+        predictions=() if isinstance(source, (Runs, pd.DataFrame)) or not is_store(source) else _predictions(source),
         curves=curves,
         minima=_minima(isoflop, runs),
         isoflop=isoflop,
@@ -180,6 +183,12 @@ def _of_setting(whole: Runs | Failed, setting: str | None) -> Runs | Failed:
 
 def _curves(source: str | os.PathLike[str]) -> pd.DataFrame | None:
     return read_curves(source) if is_store(source) else None
+
+
+def _predictions(source: str | os.PathLike[str]) -> tuple[tuple[str, dict[str, Any]], ...]:
+    from analysis.ladder import read_predictions
+
+    return tuple(read_predictions(source))
 
 
 def _title(rows: pd.DataFrame, name: str) -> str:

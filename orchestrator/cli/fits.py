@@ -119,7 +119,7 @@ def compare(
             f"one source with {len(wanted)} settings; expected two sources, or --setting twice. "
             "For example isoflop compare STORE --setting gelu --setting swiglu."
         )
-    names = list(zip([source_a, source_b or source_a], wanted or [None, None], strict=True))
+    names = list(zip([source_a, source_b or source_a], [*wanted, None, None][:2], strict=True))
     runs = [read(source, columns, None, setting=setting) for source, setting in names]
     document = analysis.compare(*runs).to_json()
     if as_json:

@@ -31,6 +31,8 @@ class GridProposals:
         self._places = _places(plan)
         self._spaces = _search_space(self._places)
         self.ending: str | None = None
+        self._targets = {point.run_id for point in plan.points if point.target}
+        self._predictions = plan.predictions
         known = set(proposed) | set(losses)
         for run_id in sorted(losses):
             if run_id in self._places:
@@ -59,7 +61,9 @@ class GridProposals:
         self.tell(run_id, None)
 
     def record(self, run_id: str) -> dict[str, Any]:
-        """A point of a grid is based on nothing."""
+        """A point of a grid is based on nothing; one that was predicted names its predictions."""
+        if run_id in self._targets:
+            return {"why": "predicted from the smaller budgets", "predictions": self._predictions}
         return {"why": "the planned grid"}
 
     def _finished_trial(self, run_id: str, loss: float | None) -> FrozenTrial:

@@ -147,6 +147,23 @@ class Store:
         """
         self._create(f"commits/{run_id}.json", {"run_id": run_id} | document)
 
+    def predictions(self) -> dict[str, Document]:
+        """Predictions of runs, by the hash that names them.
+
+        Raises:
+            ValueError: One of them is torn.
+        """
+        names = self.objects.names("predictions")
+        return {name.removesuffix(".json"): self.read(f"predictions/{name}") for name in names}
+
+    def add_predictions(self, name: str, document: Document) -> None:
+        """Keep predictions, before the first run that they are of.
+
+        Raises:
+            ObjectExists: These were written before.
+        """
+        self._create(f"predictions/{name}.json", document)
+
     def add_contradiction(self, run_id: str, document: Document) -> str:
         """Keep a second copy's result that differs from the commit; gives its name."""
         key = f"nondeterminism/{run_id}-{secrets.token_hex(4)}.json"

@@ -1,0 +1,97 @@
+"""Section on predictions that were written before their runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from analysis import notation
+from analysis.figures.ladder import ladder_figure
+from analysis.ladder import LAW, Score, score_predictions
+from analysis.report.blocks import Block, Exhibit, Section, Text, grid, missing
+from analysis.report.outcome import Failed, attempt
+from analysis.report.summary import Summary
+
+
+def ladder_section(summary: Summary) -> Section | None:
+    """Predictions and their score; None where nothing was predicted."""
+    if not summary.predictions:
+        return None
+    name, document = summary.predictions[-1]
+    flops = np.median([target["flops"] for target in document["targets"]])
+    lead = (
+        f"{len(document['targets'])} points at {notation.flops(float(flops))} FLOPs were predicted from "
+        f"{len(document['fitted'])} runs at smaller budgets. The predictions are the object predictions/{name}.json, written "
+        f"at {document.get('written_at', 'an unknown time')}, before the first of these runs was proposed; its name is the "
+        "hash of what it says, and every proposal of a predicted run names it."
+    )
+    made = attempt(lambda: score_predictions(document, summary.rows))
+    if isinstance(made, Failed):
+        blocks: tuple[Block, ...] = (Text(text=lead), missing("Not scored yet", made))
+        return Section(name="ladder", title="Predicted, then trained", blocks=blocks)
+    scores, table = made
+    data = grid("Predicted and observed losses", *_table(document, table.to_dict("records")))
+    blocks = (
+        Text(text=lead),
+        Text(text=sentence(scores, document["level"])),
+        _scores_grid(scores),
+        Exhibit(
+            name="ladder", main=True, title="Predicted and observed losses",
+            description=sentence(scores, document["level"]), draw=lambda: ladder_figure(table), data=data,
+        ),
+    )  # fmt: skip
+    return Section(name="ladder", title="Predicted, then trained", blocks=blocks)
+
+
+def sentence(scores: Sequence[Score], level: float) -> str:
+    """How the law did, and whether it was worth having."""
+    by_method = {score.method: score for score in scores}
+    law, others = by_method[LAW], [score for score in scores if score.method != LAW]
+    better = [score.method for score in others if score.interval_score > law.interval_score]
+    verdict = {
+        2: "better than both others",
+        1: f"better than the {' '.join(better)} alone",
+        0: "worse than both others",
+    }
+    return (
+        f"The law was off by {law.mean_absolute:.3f} nats on average, worth a factor "
+        f"{notation.number(float(np.median(law.compute)))} of compute (median); {law.hits} of {len(law.errors)} points lie in "
+        f"their {notation.percent(level)} intervals of ±{law.half_width:.3f} nats. "
+        f"Its interval score is {verdict[len(better)]}."
+    )
+
+
+def _scores_grid(scores: Sequence[Score]) -> Block:
+    header = ("method", "mean error", "mean size", "worth in compute", "hits", "of", "half-width", "interval score")
+    rows = (
+        (
+            score.method,
+            f"{np.mean(score.errors):+.3f}",
+            notation.loss(score.mean_absolute),
+            f"{np.median(score.compute):.2f}x",
+            str(score.hits),
+            str(len(score.errors)),
+            notation.loss(score.half_width),
+            notation.loss(score.interval_score),
+        )
+        for score in scores
+    )
+    return grid("Scores in nats; the interval score charges width and misses, lower is better", header, rows)
+
+
+def _table(document: dict[str, Any], rows: Sequence[dict[Any, Any]]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    methods = list(document["targets"][0]["predictions"])
+    header = ("N", "D", "runs", "loss", *(word for method in methods for word in (method, "±")))
+    made = [
+        (
+            notation.count(row["params"]),
+            notation.count(row["tokens"]),
+            str(row["runs"]),
+            notation.loss(row["loss"]),
+            *(notation.loss(row[key]) for method in methods for key in (method, f"{method} ±")),
+        )
+        for row in rows
+    ]
+    return header, made
