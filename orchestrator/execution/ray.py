@@ -117,11 +117,11 @@ class RayLauncher:
         requests of this one, and those that Ray holds at a node that froze are never answered.
         """
         for reference, task in self._inflight.items():
-            if task.run_id == run_id:
+            if task.run_id == run_id and reference not in self._killed:
                 outcome = Outcome(run_id=run_id, attempt=task.attempt, ending=ending, reason=reason)
                 self._killed[reference] = _Verdict(outcome, time.monotonic() + LETTING_GO_SECONDS)
                 self._ray.cancel(reference, force=True)
-        self._rounds += 1
+                self._rounds += 1
 
     def gpu_memory(self) -> int | None:
         """Bytes of the smallest GPU among the nodes alive, as torch on each of them says; None where none does."""

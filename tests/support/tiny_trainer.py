@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -102,6 +103,19 @@ def never_fit(spec: RunSpec, execution: Execution) -> RunRecord:
     windows = execution.micro_batch or spec.batch_contexts
     needed = footprint(spec, windows).total
     raise DeviceOutOfMemory(f"needs about {needed / 1e6:.2g} MB", micro_batch=windows, needed_bytes=needed)
+
+
+def linger(spec: RunSpec, execution: Execution) -> RunRecord:
+    """A run that goes on until it is told to stop."""
+    while not execution.should_stop():
+        time.sleep(0.005)
+    raise Interrupted("told to stop")
+
+
+def die(spec: RunSpec, execution: Execution) -> RunRecord:
+    """A run that ends its worker process."""
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError("unreachable")
 
 
 def return_nonsense(spec: RunSpec, execution: Execution) -> float:
