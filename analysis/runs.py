@@ -70,6 +70,18 @@ RUN_COLUMNS: tuple[Column, ...] = (
     Column("seconds_spent", _FLOAT, "s", "Wall time of all attempts at this run"),
     Column("evaluation_seconds", _FLOAT, "s", "Share of `seconds` spent on the evaluation"),
     Column("epochs", _FLOAT, "", "Training tokens over distinct training tokens"),
+    Column("unique_tokens", _INT, "tokens", "Distinct training tokens that the run could see, over all sources"),
+    Column("mixture", _TEXT, "", "JSON: share of training tokens by source; null for a corpus of one"),
+    Column("losses", _TEXT, "", "JSON: held-out loss by source, the rows of `evaluations`; null for a plain corpus"),
+    Column("best_loss", _FLOAT, "nats per token", "Held-out loss where the tuning loss was lowest during training"),
+    Column("best_loss_se", _FLOAT, "nats per token", "Its standard error over held-out documents"),
+    Column("best_tokens", _INT, "tokens", "Training tokens seen there"),
+    Column("probe_questions", _INT, "", "Questions of the choice task, true continuation among four"),
+    Column("probe_accuracy", _FLOAT, "", "Share answered rightly"),
+    Column("probe_accuracy_se", _FLOAT, "", "Its standard error over held-out documents"),
+    Column("probe_log_prob", _FLOAT, "nats", "Mean log-probability of the true one among the four"),
+    Column("probe_log_prob_se", _FLOAT, "nats", "Its standard error over held-out documents"),
+    Column("probe_brier", _FLOAT, "", "Mean squared distance of the four probabilities from the truth, 0 to 2"),
     Column("decayed", _BOOL, "", "Whether the learning rate had decayed to its end at D"),
     Column("family", _TEXT, "", "Model family: transformer or lstm"),
     Column("layers", _INT, "", "Blocks"),
@@ -106,6 +118,9 @@ CURVE_COLUMNS: tuple[Column, ...] = (
     Column("flops", _FLOAT, "FLOPs", "Training compute so far, under the run's `flops_rule`"),
     Column("train_loss", _FLOAT, "nats per token", "Smoothed training loss"),
     Column("lr", _FLOAT, "", "Learning rate at base width"),
+    Column(
+        "heldout_loss", _FLOAT, "nats per token", "Loss on the tuning split, where `evaluation.during` asked for it"
+    ),
 )
 """Columns of `curves`, one row per recorded step of a committed run, in order of tokens."""
 
@@ -159,7 +174,7 @@ def run_row(
 
 def curve_columns(commit: Mapping[str, Any]) -> dict[str, list[Any]]:
     """Columns of `curves` from one commit."""
-    curve = commit["curve"]
-    return {"run_id": [commit["run_id"]] * len(curve["tokens"])} | {
-        column.name: list(curve[column.name]) for column in CURVE_COLUMNS[1:]
+    curve, length = commit["curve"], len(commit["curve"]["tokens"])
+    return {"run_id": [commit["run_id"]] * length} | {
+        column.name: list(curve.get(column.name) or [None] * length) for column in CURVE_COLUMNS[1:]
     }

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from analysis.evaluations import EVALUATION_COLUMNS
 from analysis.runs import CURVE_COLUMNS, RUN_COLUMNS, Column
 from orchestrator.sweep import Sweep
 
@@ -34,7 +35,7 @@ RESULTS_HEAD = """\
 
 Generated from `analysis/runs.py` by `make docs`; a test keeps it true.
 
-`isoflop query STORE "SELECT ..."` runs one SELECT over the two tables below, with runs committed a moment ago.
+`isoflop query STORE "SELECT ..."` runs one SELECT over the tables below, with runs committed a moment ago.
 The same tables are plain Parquet:
 
     pd.read_parquet("runs/quickstart/tables/runs")
@@ -55,11 +56,17 @@ def sweep_page() -> str:
 
 
 def results_page() -> str:
-    """Columns of both tables, and queries."""
+    """Columns of all tables, and queries."""
     parts = [RESULTS_HEAD]
     for name, about, columns in (
         ("runs", "One row per run, pending and failed ones included.", RUN_COLUMNS),
         ("curves", "The training curve of every committed run, at log-spaced steps.", CURVE_COLUMNS),
+        (
+            "evaluations",
+            "Held-out loss by source: of a mixture's sources, and of the oracle of a synthetic one (see data.md). A view "
+            "of the JSON in `runs.losses`, for `isoflop query`; `analysis.evaluations.evaluations` gives it in Python.",
+            EVALUATION_COLUMNS,
+        ),
     ):
         parts.append(f"\n## `{name}`\n\n{about}\n\n| column | type | unit | meaning |\n|---|---|---|---|\n")
         parts.extend(_column(column) for column in columns)

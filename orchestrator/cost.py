@@ -49,7 +49,8 @@ class CostModel:
 
 def _amounts(spec: RunSpec) -> tuple[float, float, float]:
     """Steps, tokens and FLOPs of a run; a token of the evaluation counts a third, as its forward pass does."""
-    tokens = spec.tokens + spec.data.heldout_tokens / 3
+    evaluations = 1 + 1.5 * spec.data.during + 4 * spec.data.probe * spec.model.context / spec.data.heldout_tokens
+    tokens = spec.tokens + evaluations * spec.data.heldout_tokens / 3
     return float(spec.steps), tokens, tokens * flops_per_token(spec.model, "exact")
 
 

@@ -1,4 +1,4 @@
-"""SQL over a store: one SELECT on the views `runs` and `curves`, without access to anything else."""
+"""SQL over a store: one SELECT on the views `runs`, `curves` and `evaluations`, without access to anything else."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from analysis.errors import AnalysisError
+from analysis.evaluations import evaluations
 from analysis.stores import scan_curves, scan_runs
 from orchestrator.errors import QueryError, StoreError
 
@@ -34,7 +35,7 @@ def query(location: str, sql: str, *, limits: Limits | None = None) -> pa.Table:
 
     Args:
         location: The store.
-        sql: One SELECT; `runs` and `curves` are the only tables, and no file can be read or written.
+        sql: One SELECT; `runs`, `curves` and `evaluations` are the only tables, and no file can be read or written.
         limits: What it may take at most; None for whatever the machine has.
 
     Raises:
@@ -46,7 +47,10 @@ def query(location: str, sql: str, *, limits: Limits | None = None) -> pa.Table:
     try:
         connection = duckdb.connect(":memory:")
         _refuse_all_but_select(connection, sql)
-        connection.register("runs", scan_runs(location).table)
+        runs = scan_runs(location).table
+        connection.register("runs", runs)
+        if "evaluations" in sql.lower():
+            connection.register("evaluations", evaluations(runs))
         if "curves" in sql.lower():
             connection.register("curves", scan_curves(location).table)
         _confine(connection, limits)
@@ -56,7 +60,9 @@ def query(location: str, sql: str, *, limits: Limits | None = None) -> pa.Table:
         raise StoreError(str(error)) from None
     except duckdb.Error as error:
         first = " ".join(str(error).split("\n\n")[0].split())
-        raise QueryError(f"{first}; expected one SELECT over runs and curves. Columns: docs/results.md.") from None
+        raise QueryError(
+            f"{first}; expected one SELECT over runs, curves and evaluations. Columns: docs/results.md."
+        ) from None
 
 
 def _confine(connection: duckdb.DuckDBPyConnection, limits: Limits | None) -> None:
@@ -80,5 +86,5 @@ def _refuse_all_but_select(connection: duckdb.DuckDBPyConnection, sql: str) -> N
     if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
         kinds = ", ".join(str(statement.type).split(".")[-1].lower() for statement in statements) or "nothing"
         raise QueryError(
-            f"this is {kinds}; expected one SELECT over runs and curves. The store is never written by a query."
+            f"this is {kinds}; expected one SELECT over runs, curves and evaluations. The store is never written by a query."
         )

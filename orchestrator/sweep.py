@@ -357,6 +357,15 @@ class Sweep(Section):
         return self
 
     @model_validator(mode="after")
+    def _trunks_are_not_looked_at(self) -> Sweep:
+        if self.schedule.trunks and self.evaluation.during:
+            raise ValueError(
+                f"evaluation.during is {self.evaluation.during} and schedule.trunks is on; expected no evaluations during "
+                "runs that share their beginning. Switch one of them off."
+            )
+        return self
+
+    @model_validator(mode="after")
     def _every_curve_has_sizes(self) -> Sweep:
         for budget in () if self.settings else self.budgets:
             if budget.sizes is None and self.sizes is None:

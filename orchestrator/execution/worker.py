@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import logging
 import signal
 import socket
@@ -11,6 +12,7 @@ import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import Any
 
 import trainer
@@ -251,6 +253,8 @@ def _document(task: Task, record: trainer.RunRecord) -> dict[str, Any]:
         "heldout_tokens": record.heldout_tokens,
         "flops_spent": (record.tokens - spent_from) * per_token,
         "epochs": record.tokens / record.unique_tokens,
+        "unique_tokens": record.unique_tokens,
+        **_scores(record),
         "decayed": record.status == "ok",
         "seconds": record.seconds,
         "evaluation_seconds": record.evaluation_seconds,
@@ -263,5 +267,23 @@ def _document(task: Task, record: trainer.RunRecord) -> dict[str, Any]:
         "flops": [point.tokens * per_token for point in record.curve],
         "train_loss": [point.train_loss for point in record.curve],
         "lr": [point.lr for point in record.curve],
+        "heldout_loss": [point.heldout_loss for point in record.curve],
     }
     return {"row": task.row | row, "curve": curve, "spec": task.spec, "attempt": task.attempt}
+
+
+def _scores(record: trainer.RunRecord) -> dict[str, Any]:
+    """What a run was asked beside its loss: by source, during training, and as a choice task."""
+    best, probe = record.best, record.probe
+    return {
+        "losses": json.dumps([asdict(one) for one in record.sources]) if record.sources else None,
+        "best_loss": best and best.loss,
+        "best_loss_se": best and best.loss_se,
+        "best_tokens": best and best.tokens,
+        "probe_questions": probe and probe.questions,
+        "probe_accuracy": probe and probe.accuracy,
+        "probe_accuracy_se": probe and probe.accuracy_se,
+        "probe_log_prob": probe and probe.log_prob,
+        "probe_log_prob_se": probe and probe.log_prob_se,
+        "probe_brier": probe and probe.brier,
+    }

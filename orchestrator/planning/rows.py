@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from orchestrator.planning.points import Corpus, Point
@@ -37,6 +38,7 @@ def point_row(sweep: Sweep, point: Point, corpus: Corpus) -> dict[str, Any]:
         "flops_rule": sweep.counting.flops,
         "seed": spec.seed,
         "epochs": spec.tokens / corpus.epoch_tokens(spec.data),
+        "mixture": json.dumps(dict(spec.data.weights)) if spec.data.weights else None,
         "family": kind_of("model", shape),
         "layers": shape.layers,
         "width": shape.width,

@@ -40,7 +40,7 @@ def test_only_one_select_is_run(small_store: Path, sql: str) -> None:
 def test_no_file_can_be_read(small_store: Path, tmp_path: Path, source: str) -> None:
     file = tmp_path / "secret.csv"
     file.write_text("secret\n1\n")
-    with pytest.raises(QueryError, match="expected one SELECT over runs and curves"):
+    with pytest.raises(QueryError, match="expected one SELECT over runs, curves and evaluations"):
         query(str(small_store), f"select * from {source.format(file=file)}")
 
 
