@@ -111,15 +111,15 @@ def hidden(model: Model, weights: Matrices, tokens_BT: Tensor) -> tuple[Tensor, 
     """Final normed state of every token, shape (n, D), in the dtype of matrix products, and the routers' imbalance."""
     x_nD, imbalance = embed(model, weights, tokens_BT.reshape(-1)), None
     for layer in range(model.shape.layers):
-        x_nD = x_nD + _attention(model, weights, layer, _normed(model, x_nD))
+        x_nD = x_nD + attention(model, weights, layer, normed(model, x_nD))
         if model.shape.experts > 1:
-            y_nD, added = experts.mixture(model, weights, layer, _normed(model, x_nD), activate)
+            y_nD, added = experts.mixture(model, weights, layer, normed(model, x_nD), activate)
             imbalance = added if imbalance is None else imbalance + added
         else:
-            up_nF = activate(model.shape.activation, _normed(model, x_nD) @ weights[f"up.{layer}"])
+            up_nF = activate(model.shape.activation, normed(model, x_nD) @ weights[f"up.{layer}"])
             y_nD = up_nF @ weights[f"down.{layer}"]
         x_nD = x_nD + y_nD
-    return _normed(model, x_nD), imbalance
+    return normed(model, x_nD), imbalance
 
 
 def logits(model: Model, weights: Matrices, tokens_BT: Tensor) -> Tensor:
@@ -144,7 +144,8 @@ def embed(model: Model, weights: Matrices, tokens_n: Tensor) -> Tensor:
     return (x_nD.view(-1, *positions_TD.shape) + positions_TD).view(x_nD.shape)
 
 
-def _attention(model: Model, weights: Matrices, layer: int, normed_nD: Tensor) -> Tensor:
+def attention(model: Model, weights: Matrices, layer: int, normed_nD: Tensor) -> Tensor:
+    """What the attention of a layer adds to the residual stream, shape (n, D)."""
     T, G, M = model.shape.context, model.shape.groups, model.shape.key_heads
     qkv_nP = normed_nD @ weights[f"qkv.{layer}"]
     q_HTK, k_HTK, v_HTK = queries_keys_values(qkv_nP, model.rotary, context=T, groups=G, key_heads=M)
@@ -165,5 +166,6 @@ def activate(activation: Activation, up_nF: Tensor) -> Tensor:
     return functional.silu(gate_nF) * value_nF
 
 
-def _normed(model: Model, x_nD: Tensor) -> Tensor:
+def normed(model: Model, x_nD: Tensor) -> Tensor:
+    """The residual stream normed, in the dtype of matrix products."""
     return rms_norm(x_nD).to(model.dtype)

@@ -11,7 +11,10 @@ import typer
 
 from orchestrator.errors import OrchestratorError
 
-VERBS = ("sweeps", "submitting", "exchanging", "fits", "suggesting", "serving", "clusters", "preparing", "doctoring")
+VERBS = (
+    "sweeps", "submitting", "exchanging", "fits", "suggesting", "serving", "clusters", "preparing", "coordinates",
+    "doctoring",
+)  # fmt: skip
 """Modules that register verbs, in the order in which `--help` shows them."""
 
 USAGE_ERROR = typer.BadParameter.__mro__[1]
