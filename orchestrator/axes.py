@@ -21,6 +21,9 @@ SHARED = (
 )  # fmt: skip
 """Keys that all variants of a sweep share: they say how the sweep is run or read, not what one of its runs is."""
 
+OWN_AXES = "axes"
+"""Key under which a setting has values of its own for an axis, such as the rates of another optimiser."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
@@ -41,16 +44,24 @@ def cells(
     settings: Mapping[str, Overrides], axes: Mapping[str, Sequence[Any]], tune: Collection[str]
 ) -> Iterator[Cell]:
     """Every setting crossed with every value of every axis, in the order of the file."""
-    names = _short_names(axes)
-    for setting, values in itertools.product(settings or {"": {}}, itertools.product(*axes.values())):
-        chosen = dict(zip(axes, values, strict=True))
-        words = [setting, *(f"{names[key]}={_shown(chosen[key])}" for key in axes if key not in tune)]
-        tuned = [f"{names[key]}={_shown(chosen[key])}" for key in axes if key in tune]
-        yield Cell(
-            setting=" ".join(filter(None, words)) or None,
-            tuned=" ".join(tuned) or None,
-            overrides={**settings.get(setting, {}), **chosen},
-        )
+    for setting, overrides in (settings or {"": {}}).items():
+        mine = _axes_of(overrides, axes)
+        names = _short_names(mine)
+        plain = {key: value for key, value in overrides.items() if key != OWN_AXES}
+        for values in itertools.product(*mine.values()):
+            chosen = dict(zip(mine, values, strict=True))
+            words = [setting, *(f"{names[key]}={_shown(chosen[key])}" for key in mine if key not in tune)]
+            tuned = [f"{names[key]}={_shown(chosen[key])}" for key in mine if key in tune]
+            yield Cell(
+                setting=" ".join(filter(None, words)) or None,
+                tuned=" ".join(tuned) or None,
+                overrides={**plain, **chosen},
+            )
+
+
+def _axes_of(overrides: Overrides, axes: Mapping[str, Sequence[Any]]) -> Mapping[str, Sequence[Any]]:
+    """The axes of one setting: the sweep's, with its own values of an axis in their place."""
+    return {**axes, **overrides.get(OWN_AXES, {})}
 
 
 def overridden(values: Mapping[str, Any], overrides: Overrides) -> dict[str, Any]:
@@ -72,12 +83,31 @@ def refusal(
 ) -> str | None:
     """What is wrong with the settings and axes of a file beside the values in them, None for nothing."""
     for name, overrides in settings.items():
-        if key := next((key for key in overrides if _is_shared(key)), None):
-            return (
-                f"setting {name} replaces {key}, which all settings share. Make a sweep of its own for another {key}."
-            )
-        if key := next((key for key in overrides if key in axes), None):
-            return f"setting {name} and axes both replace {key}; expected one of them. Leave it out of one."
+        if wrong := _wrong_setting(overrides, axes, tune):
+            return f"setting {name}: {wrong}"
+    if not settings and (found := _wrong_axes(axes, tune)):
+        return found
+    if (settings or axes) and sampler != "grid":
+        return (
+            f"sampler {sampler} with settings or axes; expected sampler: grid, which runs every setting. "
+            "Use grid, or one sweep for each setting."
+        )
+    return None
+
+
+def _wrong_setting(overrides: Overrides, axes: Mapping[str, Sequence[Any]], tune: Collection[str]) -> str | None:
+    own = overrides.get(OWN_AXES, {})
+    if not isinstance(own, Mapping) or any(not isinstance(values, list) for values in own.values()):
+        return f"axes is {own!r}; expected keys with lists of values, as in the sweep's axes. Correct it."
+    if key := next((key for key in overrides if key != OWN_AXES and _is_shared(key)), None):
+        return f"it replaces {key}, which all settings share. Make a sweep of its own for another {key}."
+    mine = _axes_of(overrides, axes)
+    if key := next((key for key in overrides if key in mine), None):
+        return f"it and axes both replace {key}; expected one of them. Leave it out of one."
+    return _wrong_axes(mine, tune)
+
+
+def _wrong_axes(axes: Mapping[str, Sequence[Any]], tune: Collection[str]) -> str | None:
     for key, values in axes.items():
         if _is_shared(key):
             return f"axes replace {key}, which all settings share. Make a sweep of its own for another {key}."
@@ -88,11 +118,6 @@ def refusal(
     for key in tune:
         if wrong := [value for value in axes[key] if not _is_positive(value)]:
             return f"tuned axis {key} has the value {wrong[0]!r}; expected positive numbers. Compare it as a setting."
-    if (settings or axes) and sampler != "grid":
-        return (
-            f"sampler {sampler} with settings or axes; expected sampler: grid, which runs every setting. "
-            "Use grid, or one sweep for each setting."
-        )
     return None
 
 

@@ -291,7 +291,8 @@ class Sweep(Section):
     settings: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.+-]{0,63}$")], dict[str, Any]] = Field(
         default_factory=dict,
         description="Settings to compare, each a name and the keys that it replaces: "
-        "`{gelu: {model.activation: gelu}, swiglu: {model.activation: swiglu}}`. The first is the baseline.",
+        "`{gelu: {model.activation: gelu}, swiglu: {model.activation: swiglu}}`. The first is the baseline. A setting may have "
+        "values of its own for an axis, under `axes`.",
     )
     axes: dict[str, list[Any]] = Field(
         default_factory=dict,

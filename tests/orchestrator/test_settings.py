@@ -53,6 +53,15 @@ def test_values_that_are_tuned_over_share_a_setting_and_a_curve() -> None:
     assert (row["setting"], row["tuned"]) == ("swiglu", "peak=0.004")
 
 
+def test_a_setting_may_have_its_own_values_of_an_axis() -> None:
+    rates = "optimizer.learning_rate.peak"
+    made = planned(f"settings={{a: {{}}, b: {{model.ffn_ratio: 2, axes: {{{rates}: [1, 2, 4]}}}}}}", RATES, TUNED)
+    tuned = {name: {point.tuned for point in made.points if point.setting == name} for name in ("a", "b")}
+    assert tuned == {"a": {"peak=0.004", "peak=0.008"}, "b": {"peak=1", "peak=2", "peak=4"}}
+    assert "setting b: tuned axis" in refused(f"settings={{b: {{axes: {{{rates}: [-1]}}}}}}", RATES, TUNED)
+    assert "expected keys with lists of values" in refused("settings={b: {axes: 3}}")
+
+
 def test_a_row_says_what_its_own_setting_trains() -> None:
     muon = "{optimizer.name: muon, optimizer.adam_learning_rate: 8e-3}"
     made = planned(f"settings={{adamw: {{}}, muon: {muon}}}")
@@ -89,7 +98,7 @@ def test_tuned_values_that_come_to_the_same_run_are_made_once_and_named() -> Non
         (["axes={batch: [0]}"], "setting batch=0: batch: 0; "),
         (["settings={a: {stop.max_hours: 1}}"], "replaces stop.max_hours, which all settings share"),
         (["settings={a: {data.source: text}}"], "replaces data.source, which all settings share"),
-        (["settings={a: {batch: 64}}", "axes={batch: [128]}"], "setting a and axes both replace batch"),
+        (["settings={a: {batch: 64}}", "axes={batch: [128]}"], "setting a: it and axes both replace batch"),
         (["axes={batch: []}"], "axis batch has the values []; expected at least one"),
         (["axes={model.activation: [gelu]}", "tune=[model.activation]"], "has the value 'gelu'; expected positive"),
         (["tune=[batch]"], "tune names batch, which is no axis"),
