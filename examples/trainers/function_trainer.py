@@ -40,7 +40,8 @@ def train(spec: RunSpec, execution: Execution) -> RunRecord:
             if saved is not None:
                 saved.parent.mkdir(parents=True, exist_ok=True)
                 state = {name: part.state_dict() for name, part in parts.items()}
-                torch.save(state | {"step": step, "smoothed": smoothed}, saved)
+                torch.save(state | {"step": step, "smoothed": smoothed}, saved.with_name(".newest.pt"))
+                saved.with_name(".newest.pt").replace(saved)  # so that nobody ever reads half of it
             raise Interrupted(f"stopped at step {step}")
         windows = batch(text, seed=spec.seed, step=step, batch_contexts=spec.batch_contexts, context=context)
         loss = model.loss(torch.from_numpy(windows))
