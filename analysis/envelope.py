@@ -14,14 +14,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis import notation, power_laws
+from analysis import notation
 from analysis.documents import fit_document
 from analysis.errors import FitError
-from analysis.fitting.optimum import Optimum
-from analysis.fitting.shapes import ShapeRule, shape_rule
+from analysis.fitting.shapes import shape_rule
 from analysis.frontier import LossFrontier, fit_frontier
 from analysis.points import average_replicates
-from analysis.results import Dropped, FitWarning, Interval
+from analysis.power_laws import PowerLawFit
+from analysis.results import FitWarning
 from analysis.run_checks import stopping_warnings
 from analysis.table import Array, Runs
 from analysis.trend import Trend, fit_trend
@@ -32,77 +32,29 @@ CURVE_POINTS = 1500
 
 
 @dataclass(frozen=True, kw_only=True)
-class EnvelopeFit:
-    """The envelope and the power laws along it.
+class EnvelopeFit(PowerLawFit):
+    """The envelope and the power laws along it; the filter keeps points on the hull.
+
+    A best point above the hull was searched too coarsely.
 
     Attributes:
-        runs: The runs fitted.
         over: `final losses` or `training curves`.
-        level: Nominal level of the intervals.
         flops: C of the envelope's points, rising, shape (k,).
         params: Their N, shape (k,).
         tokens: Their D, shape (k,).
         losses: Their losses, shape (k,).
         on_hull: Which of them lie on the lower convex hull of (ln C, ln L), shape (k,).
-        shapes: FLOPs per token along the runs' own shapes.
-        params_trend: N*(C) through the envelope.
-        tokens_trend: D*(C) likewise.
-        params_trend_hull: N*(C) through the points on the hull; None with fewer than two.
-        tokens_trend_hull: D*(C) likewise.
-        frontier: L*(C).
-        dropped: Runs and points left out.
-        warnings: What weakens the fit.
     """
 
-    runs: Runs
     over: Literal["final losses", "training curves"]
-    level: float
     flops: Array
     params: Array
     tokens: Array
     losses: Array
     on_hull: np.ndarray[tuple[int], np.dtype[np.bool_]]
-    shapes: ShapeRule
     params_trend: Trend
     tokens_trend: Trend
-    params_trend_hull: Trend | None
-    tokens_trend_hull: Trend | None
     frontier: LossFrontier
-    dropped: tuple[Dropped, ...]
-    warnings: tuple[FitWarning, ...]
-
-    @property
-    def exponents(self) -> dict[str, float | None]:
-        """Exponents along the envelope: a of N* ∝ C^a and b of D* ∝ C^b."""
-        return power_laws.exponents(self.params_trend, self.tokens_trend)
-
-    @property
-    def exponents_filtered(self) -> dict[str, float | None]:
-        """The same through the points on the hull: a best point above it was searched too coarsely."""
-        return power_laws.exponents(self.params_trend_hull, self.tokens_trend_hull)
-
-    @property
-    def coefficients(self) -> dict[str, float | None]:
-        """N* = N_prefactor C^N_exponent, D* = D_prefactor C^D_exponent, L* = L_floor + L_prefactor C^-L_exponent."""
-        return power_laws.coefficients(self.params_trend, self.tokens_trend, self.frontier)
-
-    @property
-    def se(self) -> dict[str, float | None]:
-        """Standard errors; those of the prefactors are of their logarithms."""
-        return power_laws.standard_errors(self.params_trend, self.tokens_trend)
-
-    @property
-    def intervals(self) -> dict[str, Interval]:
-        """Intervals (t) of exponents and prefactors from the scatter; `a` and `b` are the exponents again."""
-        return power_laws.intervals(self.params_trend, self.tokens_trend, self.level)
-
-    def optimum(self, flops: float, *, level: float | None = None) -> Optimum:
-        """N*, D* = C / φ(N*) and L* at C = `flops`, with intervals at `level` (the fit's own by default)."""
-        return power_laws.optimum(
-            flops, self.params_trend, self.frontier, self.shapes, self.level if level is None else level
-        )
-
-    predict = optimum
 
     def to_json(self) -> dict[str, Any]:
         """The fit as a JSON object with the keys that all methods share, and the envelope's `points`."""
@@ -164,8 +116,8 @@ def fit_envelope(runs: Runs, curves: pd.DataFrame | None = None, *, level: float
         shapes=shape_rule(runs),
         params_trend=params_trend,
         tokens_trend=tokens_trend,
-        params_trend_hull=hull_trends[0],
-        tokens_trend_hull=hull_trends[1],
+        params_trend_filtered=hull_trends[0],
+        tokens_trend_filtered=hull_trends[1],
         frontier=fit_frontier(
             through["flops"].to_numpy(np.float64), through["loss"].to_numpy(np.float64), variances=None, degrees=0.0
         ),

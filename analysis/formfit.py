@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.errors import FitError, LawError
+from analysis.fit_values import Covariance, Minimised, Prediction, interval_json
 from analysis.fitting import intervals
 from analysis.fitting.bootstrap import Bootstrap, bootstrap_fit, group_runs, percentile_interval
 from analysis.fitting.certificate import Certificate
 from analysis.fitting.checks import check_extrapolation, check_optimum
 from analysis.fitting.covariance import Groups
 from analysis.fitting.model import build_model
-from analysis.fitting.objective import Space
 from analysis.fitting.optimum import SEARCH_DECADES, Optimum, optimal_params
 from analysis.fitting.problem import Problem
 from analysis.fitting.profile import Profile
@@ -31,62 +31,6 @@ Array = NDArray[np.float64]
 
 RESAMPLES = {True: 1000, False: 200}
 """Bootstrap resamples for default intervals, with and without the compiled kernel (chosen)."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Minimised:
-    """What was minimised, and its value at the minimum.
-
-    Attributes:
-        kind: `huber`, `lad` or `squares`.
-        delta: Huber's delta as used; None for the others.
-        space: `log` or `linear` residuals.
-        value: Sum over runs (never an average).
-    """
-
-    kind: str
-    delta: float | None
-    space: Space
-    value: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Covariance:
-    """Sandwich covariance of the coefficients.
-
-    Attributes:
-        names: Coefficients, in order.
-        matrix: Shape (P, P); zeros for fixed ones.
-        noise: Standard deviation of the noise, in the space of the residuals.
-        freedom: Degrees of freedom, n - P.
-    """
-
-    names: tuple[str, ...]
-    matrix: Array
-    noise: float
-    freedom: int
-
-    @property
-    def se(self) -> dict[str, float]:
-        """Standard error of each coefficient."""
-        return dict(zip(self.names, np.sqrt(np.maximum(np.diag(self.matrix), 0.0)).tolist(), strict=True))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Prediction:
-    """Predicted loss of runs that were not fitted.
-
-    Attributes:
-        loss: Shape (m,).
-        low: Lower end of the interval for one new run's loss, shape (m,).
-        high: Upper end, shape (m,).
-        level: Nominal coverage.
-    """
-
-    loss: Array
-    low: Array
-    high: Array
-    level: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -352,8 +296,3 @@ class FormFit:
             "exponents_filtered": None,
             "warnings": [{"code": w.code, "message": w.message} for w in self.warnings],
         }
-
-
-def interval_json(interval: Interval) -> dict[str, Any]:
-    """Plain values of an interval; an open end is null."""
-    return {"low": interval.low, "high": interval.high, "level": interval.level, "method": interval.method}

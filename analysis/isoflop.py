@@ -17,17 +17,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analysis import notation, power_laws
+from analysis import notation
 from analysis.documents import fit_document
 from analysis.errors import FitError
-from analysis.fitting.optimum import Optimum
-from analysis.fitting.shapes import ShapeRule, shape_rule
+from analysis.fitting.shapes import shape_rule
 from analysis.frontier import LossFrontier, fit_frontier
 from analysis.isoflop_bias import ParabolaBias, Surface, bias_of_curves, vertex_bias
 from analysis.isoflop_warnings import curve_warnings
 from analysis.minima import CurveMinimum, common_variance, find_minimum, gather_curves
 from analysis.points import BUDGET_TOLERANCE, average_replicates, with_budgets
-from analysis.results import Dropped, FitWarning, Interval
+from analysis.power_laws import PowerLawFit
+from analysis.results import Dropped
 from analysis.run_checks import stopping_warnings
 from analysis.table import Runs
 from analysis.trend import Trend, Weights, fit_trend
@@ -39,88 +39,30 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class IsoflopFit:
-    """Minima of the curves and the power laws through them.
+class IsoflopFit(PowerLawFit):
+    """Minima of the curves and the power laws through those that are inside; the filter keeps bracketed ones.
 
     Attributes:
-        runs: The runs fitted.
         variable: `params` or `tokens`: what the curves are functions of.
         curve: `parabola` or `akima`.
         weights: How minima are weighted in the power laws.
-        level: Nominal level of every interval.
         minima: One per budget, by rising budget.
         shifts: Predicted shift of ln of each minimum by the curve's shape, subtracted before the power laws; None
             uncorrected.
-        shapes: FLOPs per token along the runs' own shapes.
-        params_trend: N*(C) through the minima that are inside; None with fewer than two.
-        tokens_trend: D*(C) likewise.
-        params_trend_filtered: N*(C) through the bracketed minima alone.
-        tokens_trend_filtered: D*(C) likewise.
-        frontier: L*(C) through the minima that are inside; None with fewer than two.
-        dropped: Runs, points and curves left out, with reasons.
-        warnings: What weakens the fit.
     """
 
-    runs: Runs
     variable: Variable
     curve: CurveKind
     weights: Weights
-    level: float
     minima: tuple[CurveMinimum, ...]
     shifts: Mapping[float, float] | None
-    shapes: ShapeRule
-    params_trend: Trend | None
-    tokens_trend: Trend | None
-    params_trend_filtered: Trend | None
-    tokens_trend_filtered: Trend | None
-    frontier: LossFrontier | None
-    dropped: tuple[Dropped, ...]
-    warnings: tuple[FitWarning, ...]
 
-    @property
-    def exponents(self) -> dict[str, float | None]:
-        """Exponents a of N* ∝ C^a and b of D* ∝ C^b, through every minimum that is inside."""
-        return power_laws.exponents(self.params_trend, self.tokens_trend)
-
-    @property
-    def exponents_filtered(self) -> dict[str, float | None]:
-        """The same through the bracketed minima alone."""
-        return power_laws.exponents(self.params_trend_filtered, self.tokens_trend_filtered)
-
-    @property
-    def coefficients(self) -> dict[str, float | None]:
-        """N* = N_prefactor C^N_exponent, D* = D_prefactor C^D_exponent, L* = L_floor + L_prefactor C^-L_exponent."""
-        return power_laws.coefficients(self.params_trend, self.tokens_trend, self.frontier)
-
-    @property
-    def se(self) -> dict[str, float | None]:
-        """Standard errors; those of the prefactors are of their logarithms, since nothing else is near normal."""
-        return power_laws.standard_errors(self.params_trend, self.tokens_trend)
-
-    @property
-    def intervals(self) -> dict[str, Interval]:
-        """Intervals of exponents and prefactors, t on k - 2 degrees of freedom; `a` and `b` are the exponents again."""
-        return power_laws.intervals(self.params_trend, self.tokens_trend, self.level)
-
-    def optimum(self, flops: float, *, level: float | None = None) -> Optimum:
-        """N*, D* and L* at C = `flops`, with intervals at `level` (the fit's own by default).
-
-        N* is on the power law through the minima, D* = C / φ(N*) with φ the FLOPs per token along the runs' own shapes.
-
-        Raises:
-            FitError: Fewer than two curves have their minimum inside.
-        """
-        if self.params_trend is None or self.frontier is None:
-            reasons = "; ".join(f"budget {notation.flops(m.budget)}: {m.reason}" for m in self.minima if not m.usable)
-            raise FitError(
-                f"{sum(m.usable for m in self.minima)} of {len(self.minima)} curves have their minimum inside; "
-                f"a prediction needs two ({reasons})."
-            )
-        return power_laws.optimum(
-            flops, self.params_trend, self.frontier, self.shapes, self.level if level is None else level
+    def _no_optimum(self) -> str:
+        reasons = "; ".join(f"budget {notation.flops(m.budget)}: {m.reason}" for m in self.minima if not m.usable)
+        return (
+            f"{sum(m.usable for m in self.minima)} of {len(self.minima)} curves have their minimum inside; "
+            f"a prediction needs two ({reasons})."
         )
-
-    predict = optimum
 
     def bias(self, surface: Surface, *, flops: float) -> ParabolaBias:
         """What parabolas on this fit's own points do to a surface without noise, and to its optimum at C = `flops`.

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.errors import FitError
+from analysis.fit_values import Minimised
 from analysis.fitting.bootstrap import group_runs
 from analysis.fitting.certificate import Certificate, certify_point
 from analysis.fitting.checks import check_fit
@@ -27,7 +28,7 @@ from analysis.fitting.problem import Problem, state_problem
 from analysis.fitting.selection import check_runs, check_weights, drop_highest_losses, form_columns, run_names
 from analysis.fitting.shapes import shape_rule
 from analysis.fitting.solve import Engine, Search, search
-from analysis.formfit import FormFit, Minimised
+from analysis.formfit import FormFit
 from analysis.forms import Form, find_form
 from analysis.run_checks import stopping_warnings
 from analysis.table import Runs

@@ -13,7 +13,7 @@ from analysis.figures.theme import COLOURS, legend_below, log_scale, new_figure,
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from analysis.heldout import FoldScore
+    from analysis.backtest_scores import FoldScore
 
 _LOOKS = (("blue", "o"), ("green", "s"), ("orange", "^"), ("violet", "v"), ("ink", "D"), ("muted", "P"))
 

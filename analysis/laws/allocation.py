@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.errors import LawError
+from analysis.fit_values import interval_json
 from analysis.fitting.bootstrap import percentile_interval
 from analysis.fitting.shapes import SIX_N
-from analysis.formfit import FormFit, interval_json
+from analysis.formfit import FormFit
 from analysis.laws.budgets import DEFAULT_MFU, resolve_budget
 from analysis.laws.law import Law
 from analysis.laws.models import KNOWN_MODELS, KnownModel

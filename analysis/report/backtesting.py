@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from analysis import notation
+from analysis.backtest_scores import Backtest, FoldScore
 from analysis.figures.backtest import backtest_figure
-from analysis.heldout import Backtest, FoldScore
 from analysis.report.blocks import Block, Exhibit, Section, Text, grid, missing
 from analysis.report.outcome import Failed
 from analysis.report.summary import Summary

@@ -10,19 +10,21 @@ from typing import Any, TypedDict, TypeVar
 
 import pandas as pd
 
+from analysis.backtest_scores import Backtest
 from analysis.combined import compare_approaches
 from analysis.conventions import settings_of
 from analysis.diagnostics import Diagnostic, check_runs, diagnose
 from analysis.envelope import EnvelopeFit, fit_envelope
 from analysis.fitting.solve import Engine
 from analysis.formfit import FormFit
-from analysis.heldout import Backtest, backtest
+from analysis.heldout import backtest
 from analysis.isoflop import IsoflopFit, fit_isoflop
 from analysis.minima import CurveMinimum
 from analysis.parametric import fit_form
 from analysis.provisional import provisional_minima
 from analysis.reading import Source, read_runs
 from analysis.report.headline import AnyFit, Headline, Optima, choose_headline, compute_optima
+from analysis.report.origin import Origin, origin_of
 from analysis.report.outcome import Failed, attempt, found
 from analysis.results import FitWarning
 from analysis.sources import load_frame, read_curves
@@ -65,6 +67,7 @@ class Summary:
         diagnostics: Every question that was asked of the fits, with its answer.
         optima: Compute-optimal models of each approach that has a result.
         headline: N*(C), and predictions.
+        origin: What a store says of its sweep file, its sampler and the code that ran it; empty for other sources.
     """
 
     source: str
@@ -85,6 +88,7 @@ class Summary:
     diagnostics: tuple[Diagnostic, ...]
     optima: Optima
     headline: Headline | Failed
+    origin: Origin = Origin()  # noqa: RUF009 - frozen, with tuples and empty mappings alone
 
     @property
     def fits(self) -> dict[str, AnyFit | Failed]:
@@ -160,6 +164,7 @@ def summarize(source: Source | Runs, *, setting: str | None = None, seed: int = 
         diagnostics=() if isinstance(runs, Failed) else diagnose(runs, curves=curves, found=disagreement, **asked),
         optima=optima,
         headline=runs if isinstance(runs, Failed) else choose_headline(fits, optima, runs),
+        origin=Origin() if isinstance(source, (Runs, pd.DataFrame)) else _origin(source),
     )
 
 
@@ -179,6 +184,10 @@ def _of_setting(whole: Runs | Failed, setting: str | None) -> Runs | Failed:
         return whole
     chosen = whole if setting is None else whole.where(setting=setting)
     return attempt(lambda: one_point_each(chosen))
+
+
+def _origin(source: str | os.PathLike[str]) -> Origin:
+    return origin_of(source) if is_store(source) else Origin()
 
 
 def _curves(source: str | os.PathLike[str]) -> pd.DataFrame | None:
