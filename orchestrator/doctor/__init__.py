@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from orchestrator.doctor import libraries, machine
+from orchestrator.doctor import libraries, machine, shards
 from orchestrator.doctor.finding import Finding
 
 __all__ = ["Finding", "examine"]
@@ -14,7 +14,7 @@ def examine(*, data: str | None = None, store: str | None = None) -> list[Findin
     """Look at everything that a sweep on this machine rests on.
 
     Args:
-        data: Folder or files of text to train on; None looks at the standard library.
+        data: Folder that `isoflop prepare` made, or text to train on; None looks at the standard library.
         store: Where a store is to be; None for the folder `runs` of the working folder.
     """
     place = store or "runs"
@@ -28,6 +28,6 @@ def examine(*, data: str | None = None, store: str | None = None) -> list[Findin
         lambda: machine.create_only(place),
         libraries.fonts,
         libraries.gpu,
-        lambda: machine.data(data),
+        lambda: shards.shards(str(data)) if shards.is_prepared(data) else machine.data(data),
     )
     return [finding for check in checks for finding in check()]
