@@ -146,6 +146,15 @@ def test_a_cluster_that_wants_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
     assert_shown(str(refused.value), "A cluster that wants a token")
 
 
+def test_a_submission_that_wants_a_token(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from orchestrator.execution import jobs
+
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "")
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "none"))
+    refused = jobs._about_token("http://127.0.0.1:8265", refused=False)
+    assert_shown(str(refused), "A cluster that wants a token")
+
+
 def test_a_changed_sweep_file(isoflop: Isoflop, tmp_path: Path, small_store: Path) -> None:
     store = tmp_path / "store"
     shutil.copytree(small_store, store)
