@@ -152,7 +152,7 @@ def test_a_submission_that_wants_a_token(monkeypatch: pytest.MonkeyPatch, tmp_pa
     monkeypatch.setenv("RAY_AUTH_TOKEN", "")
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "none"))
     refused = jobs._about_token("http://127.0.0.1:8265", refused=False)
-    assert_shown(str(refused), "A cluster that wants a token")
+    assert_shown(str(refused), "A cluster that wants a token", 1)
 
 
 def test_a_changed_sweep_file(isoflop: Isoflop, tmp_path: Path, small_store: Path) -> None:
