@@ -23,7 +23,7 @@ README = Path(__file__).resolve().parents[2] / "README.md"
 
 SWEEP = """\
 name: tiny
-budgets: [1e8]
+budgets: [{budget}]
 sizes: {{shapes: [{{width: 4}}]}}
 model: {{layers: 1, context: {context}}}
 data: {data}
@@ -60,7 +60,9 @@ def shards(tmp_path: Path, isoflop: Callable[..., Said]) -> Path:
 
 
 def run(isoflop: Callable[..., Said], folder: Path, data: str, context: int = 32) -> Said:
-    (folder / "sweep.yaml").write_text(SWEEP.format(data=data, context=context))
+    (folder / "sweep.yaml").write_text(
+        SWEEP.format(data=data, context=context, budget="1e9" if context > 100 else "1e8")
+    )
     return isoflop("run", folder / "sweep.yaml", "--inline", "--yes", "--store", folder / "store")
 
 
