@@ -19,6 +19,7 @@ from orchestrator.execution.trainers import trainer_of
 from orchestrator.ledger import Ledger
 from orchestrator.observing import Observer, Result, Snapshot
 from orchestrator.planning import Plan, Point, plan
+from orchestrator.provenance import made_with
 from orchestrator.status import failed_count
 from orchestrator.store import ObjectExists, Store
 from orchestrator.store.contents import read_contents
@@ -201,7 +202,7 @@ def _ask_about_changes(made: Plan, store: Store, options: Options) -> None:
         if change.unwanted and not options.confirm(f"{message}. Go on?"):
             raise SweepError(f"{message}; expected consent to leave runs out. Repeat with --yes to go on.")
     try:
-        store.add_sweep(made.sweep)
+        store.add_sweep(made.sweep, made_with())
     except ObjectExists:
         raise StoreError(f"{store.location}: another driver changed the sweep just now. Repeat the command.") from None
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from analysis.report.blocks import Grid
 from analysis.report.checklist import checklist
 from analysis.report.ending import backtest_text, factor_text, prediction_text
-from analysis.report.inventory import provenance_facts
 from analysis.report.outcome import Failed
+from analysis.report.provenance import provenance_facts
 from analysis.report.summary import Summary
 
 

@@ -7,6 +7,7 @@ import pandas as pd
 
 from analysis import notation
 from analysis.report.blocks import Block, Section, Text, grid
+from analysis.report.choosing import choosing_blocks
 from analysis.report.outcome import Failed
 from analysis.report.summary import Summary
 from analysis.table import Runs
@@ -16,14 +17,14 @@ def design_section(summary: Summary) -> Section:
     """Budgets, sizes, seeds and tokens per parameter."""
     runs = summary.runs
     title = "How points were chosen"
+    chosen = choosing_blocks(summary.origin, summary.rows)
     if isinstance(runs, Failed):
-        return Section(
-            name="design", title=title, blocks=(Text(kind="missing", text=f"No runs to look at: {runs.reason}"),)
-        )
+        nothing = Text(kind="missing", text=f"No runs to look at: {runs.reason}")
+        return Section(name="design", title=title, blocks=(*chosen, nothing))
     if not summary.minima:
         sizes, compute = _span(runs, "params", notation.count), _span(runs, "flops", notation.flops)
         text = f"{len(runs)} runs without common budgets: {sizes} parameters, {compute} FLOPs."
-        return Section(name="design", title=title, blocks=(Text(text=text),))
+        return Section(name="design", title=title, blocks=(*chosen, Text(text=text)))
     lead = (
         "A curve tells most about its minimum when its sizes lie on both sides of it, within a factor of about four, and "
         "are centred on it in log N. Middle / N* is 1 for a centred curve; where it drifts over budgets, the exponent bends."
@@ -42,7 +43,8 @@ def design_section(summary: Summary) -> Section:
         "middle / N*",
     )
     rows = [_curve_row(summary, index) for index in range(len(summary.minima))]
-    return Section(name="design", title=title, blocks=(Text(text=lead), grid("Points of each curve", header, rows)))
+    blocks = (*chosen, Text(text=lead), grid("Points of each curve", header, rows))
+    return Section(name="design", title=title, blocks=blocks)
 
 
 def _curve_row(summary: Summary, index: int) -> tuple[str, ...]:

@@ -10,9 +10,10 @@ from analysis.report.blocks import Exhibit, Section
 from analysis.report.curves import envelope_section, isoflop_section
 from analysis.report.design import design_section, settings_section
 from analysis.report.experiments import experiment_sections
-from analysis.report.inventory import diagnostics_section, provenance_section, runs_section
+from analysis.report.inventory import diagnostics_section, runs_section
 from analysis.report.optima import approaches_section, lines, optima_section
 from analysis.report.overview import summary_section, weaknesses_section
+from analysis.report.provenance import provenance_section
 from analysis.report.summary import Summary
 from analysis.report.surface import residuals_section
 from analysis.report.uncertainty import contour_section, uncertainty_section

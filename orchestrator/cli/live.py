@@ -67,7 +67,8 @@ class _Lines(_Shown):
     def _left(self) -> str:
         if self._latest is None or self._done == self._latest.plan.runs:
             return ""
-        return f"  (about {notation.duration(self._latest.remaining_seconds)} to go)"
+        most = "about" if self._latest.plan.limits is None else "at most"
+        return f"  ({most} {notation.duration(self._latest.remaining_seconds)} to go)"
 
 
 class _Table(_Shown):

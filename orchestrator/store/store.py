@@ -99,9 +99,10 @@ class Store:
             )
         return Sweep.model_validate(revisions[-1]["sweep"])
 
-    def add_sweep(self, sweep: Sweep) -> None:
-        """Keep a new revision of the sweep file."""
-        document = {"format": FORMAT, "hash": sweep.content_hash, "sweep": sweep.model_dump(mode="json")}
+    def add_sweep(self, sweep: Sweep, made_with: Document | None = None) -> None:
+        """Keep a new revision of the sweep file, with the code that runs it."""
+        said = {"hash": sweep.content_hash, "sweep": sweep.model_dump(mode="json")}
+        document = {"format": FORMAT, "made_with": made_with or {}} | said
         self.objects.create(f"sweeps/{len(self.sweeps()):06d}.json", _encode(document))
 
     # --- the corpus

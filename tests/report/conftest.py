@@ -77,7 +77,8 @@ def _curve(row: dict[str, object]) -> pa.Table:
         "run_id": [str(row["run_id"])] * len(tokens), "tokens": tokens, "flops": 6.0 * params * tokens,
         "train_loss": E + A / params**ALPHA + B / tokens**BETA, "lr": np.full(len(tokens), 0.007),
     }  # fmt: skip
-    return pa.table(columns, schema=CURVES_SCHEMA)
+    absent = {name: [None] * len(tokens) for name in CURVES_SCHEMA.names if name not in columns}
+    return pa.table({**columns, **absent}, schema=CURVES_SCHEMA)
 
 
 @dataclass
