@@ -30,13 +30,17 @@ def causal_attention(q_HTK: Tensor, k_HTK: Tensor, v_HTK: Tensor, mask_TT: Tenso
 
     On a CPU the fused kernel is no faster in fp32 at these sizes, and its backward in bf16 takes most of a step.
     """
-    if not q_HTK.is_cuda:
-        return torch.bmm(attention_weights(q_HTK, k_HTK, mask_TT, scale), v_HTK)
+    if q_HTK.is_cuda:
+        return fused_attention(q_HTK, k_HTK, v_HTK, scale)
+    return torch.bmm(attention_weights(q_HTK, k_HTK, mask_TT, scale), v_HTK)
+
+
+def fused_attention(q_HTK: Tensor, k_HTK: Tensor, v_HTK: Tensor, scale: float) -> Tensor:
+    """The same by torch's fused kernel, which wants a key for every query."""
     G = q_HTK.shape[1] // k_HTK.shape[1]
     each_k, each_v = (x_HTK.repeat_interleave(G, 0) for x_HTK in (k_HTK, v_HTK))
-    mixed = functional.scaled_dot_product_attention(
-        q_HTK.view(each_k.shape), each_k, each_v, is_causal=True, scale=scale
-    )
+    q = q_HTK.reshape(each_k.shape)
+    mixed = functional.scaled_dot_product_attention(q, each_k, each_v, is_causal=True, scale=scale)
     return mixed.reshape(q_HTK.shape)
 
 

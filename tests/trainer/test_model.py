@@ -11,7 +11,7 @@ import torch
 
 from trainer import Parametrization, RunSpec, SpecError, Transformer
 from trainer.networks import build, initialize, rates
-from trainer.operations import rotary_table
+from trainer.operations import causal_attention, causal_mask, fused_attention, rotary_table
 from trainer.parameters import matrices
 
 Reshape = Callable[..., RunSpec]
@@ -128,3 +128,12 @@ def test_normed_queries_and_keys_do_not_grow(spec: RunSpec, with_shape: Reshape)
     larger = weights | {"qkv.0": torch.cat([100 * weights["qkv.0"][:, :32], weights["qkv.0"][:, 32:]], 1)}
     tokens_BT = torch.randint(256, (1, 32), generator=generator)
     assert torch.allclose(model.logits(weights, tokens_BT), model.logits(larger, tokens_BT), atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("groups", [1, 3])
+def test_the_fused_attention_of_a_gpu_is_the_explicit_one(groups: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    q_HTK = torch.randn(4, groups * 16, 8, generator=generator)
+    k_HTK, v_HTK = torch.randn(2, 4, 16, 8, generator=generator)
+    explicit = causal_attention(q_HTK, k_HTK, v_HTK, causal_mask(16, groups), 0.3)
+    assert torch.allclose(fused_attention(q_HTK, k_HTK, v_HTK, 0.3), explicit, atol=1e-5)
