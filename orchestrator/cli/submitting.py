@@ -16,6 +16,10 @@ DETACHED = 130
 """Exit code where the log was left before the job had ended."""
 
 
+FINISHED = (0, 2)
+"""Exit codes of a sweep that ran to its end, with or without failed runs."""
+
+
 @app.command()
 def submit(
     sweep: SweepArgument,
@@ -57,8 +61,14 @@ def submit(
         _say(f"\ndetached; {name} goes on. Attach again: {again}")
         sys.exit(DETACHED)
     code = submitting.exit_code(job)
-    _say(f"job   {name} {job.status.lower()}" + (f": {job.message.strip().splitlines()[0]}" if code else ""))
+    _say(f"job   {name} {job.status.lower()}" + (f": {_first_line(job.message)}" if code else ""))
+    if code in FINISHED:
+        _say(f"next  isoflop report {shlex.quote(store)} -o {wanted.sweep.name}.html")
     sys.exit(code)
+
+
+def _first_line(text: str) -> str:
+    return (text.strip().splitlines() or ["no reason given"])[0]
 
 
 def _say(line: str) -> None:

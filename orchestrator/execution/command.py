@@ -8,6 +8,7 @@ leaves its result in a record file.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import re
@@ -78,9 +79,8 @@ def _room(spec: RunSpec, execution: Execution) -> Iterator[dict[str, str]]:
         room = Path(folder)
         checkpoints = execution.checkpoints or room / "checkpoints"
         checkpoints.mkdir(parents=True, exist_ok=True)
-        document = to_dict(spec)
-        (room / "spec.json").write_text(json.dumps(document, indent=1, allow_nan=False))
-        values = {name: str(value) for name, value in _flat(document)}
+        (room / "spec.json").write_text(json.dumps(to_dict(spec), indent=1, allow_nan=False))
+        values = dict(_flat(dataclasses.asdict(spec)))
         values |= {
             "spec": str(room / "spec.json"),
             "record": str(room / "record.json"),
@@ -97,12 +97,13 @@ def _room(spec: RunSpec, execution: Execution) -> Iterator[dict[str, str]]:
         yield values
 
 
-def _flat(document: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _flat(document: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Every value below a name with dots, text as it is and the rest as JSON."""
     for name, value in document.items():
         if isinstance(value, dict):
             yield from _flat(value, f"{prefix}{name}.")
         else:
-            yield f"{prefix}{name}", value
+            yield f"{prefix}{name}", value if isinstance(value, str) else json.dumps(value)
 
 
 def _filled(command: Sequence[str], values: dict[str, str]) -> list[str]:

@@ -120,11 +120,13 @@ def test_arguments_are_words_not_shell(corpus: Path, tmp_path: Path) -> None:
         "$(reboot); *",
         "--width={model.width}",
         "d={tokens}",
+        "{model.positions} {model.tied_head} {model.kv_heads}",
         '{"a": 1}',
     ]
     with pytest.raises(RecordError):
         trainer_of(words)(SPEC, Execution(corpus=corpus))
-    assert json.loads((tmp_path / "said").read_text())[1:] == ["$(reboot); *", "--width=8", "d=1280", '{"a": 1}']
+    said = json.loads((tmp_path / "said").read_text())[1:]
+    assert said == ["$(reboot); *", "--width=8", "d=1280", "rotary false null", '{"a": 1}']
 
 
 def test_the_command_is_part_of_a_runs_identity() -> None:
