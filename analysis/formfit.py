@@ -18,7 +18,7 @@ from analysis.fitting.certificate import Certificate
 from analysis.fitting.checks import check_extrapolation, check_optimum
 from analysis.fitting.covariance import Groups
 from analysis.fitting.model import build_model
-from analysis.fitting.optimum import SEARCH_DECADES, Optimum, optimal_params
+from analysis.fitting.optimum import Optimum, optima
 from analysis.fitting.problem import Problem
 from analysis.fitting.profile import Profile
 from analysis.fitting.shapes import ShapeRule
@@ -207,14 +207,16 @@ class FormFit:
         """
         if not flops > 0:
             raise LawError(f"flops {flops!r}: expected a positive number of FLOPs, such as 1e21.")
-        params, tokens, loss = self._optima(self.problem.coefficients(self.theta)[None], flops, extra)
+        params, tokens, loss = optima(self.form, self.problem.coefficients(self.theta)[None], flops, self.shapes, extra)
         held = self.problem.fixed[[self.form.names.index(k) for k in ("A", "B") if k in self.form.names]]
         if self.smooth and self.form.name == "additive" and not held.any():
             found = intervals.profile_optimum(
                 self.problem, self.theta, self.delta, flops, self.shapes, level, self.sharing
             )
+        elif self.smooth:
+            found = self._linear_optimum(flops, level, extra)
         else:
-            draws = self._optima(self.resamples.draws, flops, extra)
+            draws = optima(self.form, self.resamples.draws, flops, self.shapes, extra)
             found = {k: percentile_interval(x, level) for k, x in zip(("params", "tokens", "loss"), draws, strict=True)}
         largest = float(self.runs.column("flops").max())
         return Optimum(
@@ -228,17 +230,20 @@ class FormFit:
             warnings=(*check_optimum(self.certificate), *check_extrapolation(flops, largest)),
         )
 
-    def _optima(self, coefficients: Array, flops: float, extra: Mapping[str, float]) -> tuple[Array, Array, Array]:
-        """N*, D* and L* of draws of the coefficients; the estimate alone must have an optimum."""
-        strict = len(coefficients) == 1
-        params = optimal_params(self.form, coefficients, np.array([flops]), self.shapes, extra, strict=strict)
-        sizes = np.clip(params, *(10.0**decade for decade in SEARCH_DECADES))
-        tokens = flops / self.shapes.flops_per_token(sizes)
-        named = dict(zip(self.form.names, coefficients.T, strict=True))
-        loss = np.asarray(self.form.loss(named, {"params": sizes, "tokens": tokens, **extra}))
-        below, above = params == 0, np.isinf(params)  # draws without an optimum: open ends
-        params = np.where(below, -np.inf, params)
-        return params, np.where(below, np.inf, np.where(above, -np.inf, tokens)), loss
+    def _linear_optimum(self, flops: float, level: float, extra: Mapping[str, float]) -> dict[str, Interval]:
+        """Intervals of N*, D* and L* for a form whose optimum is no coordinate of a chart."""
+
+        def logs(coefficients: Array) -> Array:
+            params, _, loss = optima(self.form, coefficients, flops, self.shapes, extra)
+            with np.errstate(all="ignore"):
+                return np.log(np.stack([params, loss]))
+
+        size, loss = intervals.linear_intervals(self.problem, self.theta, self.delta, logs, level, self.sharing)
+        return {
+            "params": intervals.map_interval(size, np.exp),
+            "tokens": intervals.tokens_interval(size, flops, self.shapes),
+            "loss": intervals.map_interval(loss, np.exp),
+        }
 
     @property
     def _freedom(self) -> int:

@@ -1,8 +1,9 @@
 """Intervals for what a fit says: coefficients, the exponents of N* and D*, the optimum, and predictions.
 
-The default is the profile with the sandwich's scale, whose coverage `benchmarks/coverage.py` shows. Where it does not
-exist (least absolute deviation, hardly a residual inside delta, an optimum of another form than the additive law) it
-is the percentile interval of the bootstrap, which covers less than it says for few points, and its `method` says so.
+The default is the profile with the sandwich's scale. The optimum of another form than the additive law has no chart of its
+own and is made linear at the fit, with the sandwich's covariance. `benchmarks/coverage.py` shows the coverage of both.
+Where neither exists (least absolute deviation, hardly a residual inside delta) it is the percentile interval of the
+bootstrap, which covers less than it says for few points. An interval's `method` says which it is.
 """
 
 from __future__ import annotations
@@ -29,6 +30,10 @@ from analysis.results import Interval
 Array = NDArray[np.float64]
 
 
+LINEAR_STEP = 0.05
+"""Step of numerical derivatives in standard errors (chosen: far above rounding, far below the interval)."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Sharing:
     """How the runs hang together beyond their columns.
@@ -46,6 +51,11 @@ def map_interval(interval: Interval, function: Callable[[float], float], *, fall
     """The interval of a monotone function of a quantity; open ends stay open."""
     low, high = (None if end is None else float(function(end)) for end in (interval.low, interval.high))
     return dataclasses.replace(interval, low=high if falling else low, high=low if falling else high)
+
+
+def tokens_interval(log_params: Interval, flops: float, shapes: ShapeRule) -> Interval:
+    """The interval of D = C / phi(N) from that of ln N."""
+    return map_interval(log_params, lambda x: flops / float(shapes.flops_per_token(np.exp(x))), falling=True)
 
 
 def profile_coefficient(
@@ -118,9 +128,46 @@ def profile_optimum(
     loss = profile(dataclasses.replace(question, ceiling=below_loss), level).interval
     return {
         "params": map_interval(size, np.exp),
-        "tokens": map_interval(size, lambda x: flops / float(shapes.flops_per_token(np.exp(x))), falling=True),
+        "tokens": tokens_interval(size, flops, shapes),
         "loss": map_interval(loss, np.exp),
     }
+
+
+def linear_intervals(
+    problem: Problem, theta: Array, delta: float, quantities: Callable[[Array], Array], level: float, sharing: Sharing
+) -> list[Interval]:
+    """Intervals of functions of the coefficients, by their derivatives at the fit and the sandwich.
+
+    Args:
+        problem: The problem.
+        theta: Its solution, shape (P,).
+        delta: Huber's delta.
+        quantities: Maps coefficients (R, P) to Q functions of them (Q, R), smooth ones such as ln N*.
+        level: Nominal level.
+        sharing: How runs hang together.
+
+    Returns:
+        One interval per quantity, in its own scale; open on both sides where a derivative is not finite.
+    """
+    from scipy.special import stdtrit
+
+    covariance, _ = sandwich(problem, theta, delta, sharing.clusters)
+    step = LINEAR_STEP * np.sqrt(np.maximum(np.diag(covariance), np.finfo(np.float64).tiny))
+    moved = theta + np.concatenate([np.diag(step), -np.diag(step)])
+    values = quantities(problem.coefficients(np.concatenate([theta[None], moved])))
+    with np.errstate(invalid="ignore"):
+        slopes = (values[:, 1 : 1 + len(theta)] - values[:, 1 + len(theta) :]) / (2 * step)
+    slopes[:, problem.fixed] = 0.0
+    units = len(problem.loss) if sharing.clusters is None else len(np.unique(sharing.clusters))
+    freedom = max(min(len(problem.loss) - problem.free_count, units - (units < len(problem.loss))), 1)
+    widths = stdtrit(freedom, 0.5 + level / 2) * np.sqrt(np.einsum("qk,kl,ql->q", slopes, covariance, slopes))
+    method = "linearised t with sandwich"
+    return [
+        Interval(float(value - width), float(value + width), level, method)
+        if np.isfinite(width)
+        else Interval(None, None, level, method)
+        for value, width in zip(values[:, 0], widths, strict=True)
+    ]
 
 
 def _charted(

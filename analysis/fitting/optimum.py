@@ -106,6 +106,30 @@ def optimal_params(
     return np.asarray(np.exp(lowest_point(loss, len(coefficients), low, high, strict=strict)))
 
 
+def optima(
+    form: Form, coefficients: Array, flops: float, shapes: ShapeRule, extra: Mapping[str, float] | None = None
+) -> tuple[Array, Array, Array]:
+    """N*, D* and L* at one budget for each row of coefficients; a single row must have an optimum.
+
+    Args:
+        form: A form of `params` and `tokens`.
+        coefficients: Shape (R, P).
+        flops: Budget C.
+        shapes: FLOPs per token.
+        extra: Values of other columns that the form reads.
+
+    Returns:
+        Shape (R,) each; infinite where a draw among several has no optimum, towards the side that its loss falls to.
+    """
+    params = optimal_params(form, coefficients, np.array([flops]), shapes, extra, strict=len(coefficients) == 1)
+    sizes = np.clip(params, *(10.0**decade for decade in SEARCH_DECADES))
+    tokens = flops / shapes.flops_per_token(sizes)
+    named = dict(zip(form.names, coefficients.T, strict=True))
+    loss = np.asarray(form.loss(named, {"params": sizes, "tokens": tokens, **(extra or {})}))
+    below, above = params == 0, np.isinf(params)
+    return np.where(below, -np.inf, params), np.where(below, np.inf, np.where(above, -np.inf, tokens)), loss
+
+
 def lowest_point(
     function: Callable[[Array], Array], rows: int, low: float, high: float, *, strict: bool = True
 ) -> Array:

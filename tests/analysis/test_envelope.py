@@ -102,7 +102,7 @@ def test_curves_of_a_store(store: Any) -> None:
     store.compact(committed=range(2))
     curves = read_curves(store.root)
     assert len(curves) == 9
-    assert curves.columns.tolist() == ["run_id", "tokens", "flops", "train_loss", "lr"]
+    assert curves.columns.tolist()[:5] == ["run_id", "tokens", "flops", "train_loss", "lr"]
 
 
 def test_cs336_lowest_loss_per_budget(shared_data: Path) -> None:

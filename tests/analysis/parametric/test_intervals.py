@@ -11,6 +11,8 @@ import pytest
 
 from analysis import FitError, Huber, LeastAbsolute, Squares, fit_form
 from analysis.fitting.charts import ExponentChart, OptimumChart
+from analysis.fitting.intervals import linear_intervals
+from analysis.fitting.optimum import optimal_params
 from analysis.fitting.shapes import SIX_N, shape_rule
 from analysis.table import Runs
 
@@ -197,3 +199,29 @@ def test_charts_lead_there_and_back() -> None:
     for chart in (OptimumChart(1e21), OptimumChart(1e21, hold_loss=True), ExponentChart(20.0, 24.0)):
         back = chart.coefficients(chart.coordinates(list(coefficients)))
         np.testing.assert_allclose(np.ravel(back), coefficients, rtol=1e-10)
+
+
+@pytest.mark.parametrize("form", ["equal-exponents", "gamma"])
+def test_optima_of_other_forms_have_linearised_intervals(planted: MakeRuns, form: str) -> None:
+    """Near those of the additive law where it holds too, wider for a coefficient more; the method is named."""
+    runs = planted(noise=0.003)
+    found = fit_form(runs, form).optimum(1e21)
+    interval = found.intervals["params"]
+    assert interval.method == "linearised t with sandwich"
+    assert interval.low < found.params < interval.high
+    assert found.intervals["tokens"].low == pytest.approx(1e21 / (6 * interval.high))
+    additive = fit_form(runs).optimum(1e21).intervals["params"]
+    ratio = np.log(interval.high / interval.low) / np.log(additive.high / additive.low)
+    assert 0.2 < ratio < 3
+
+
+def test_linearised_and_profile_intervals_agree_for_the_additive_law(planted: MakeRuns) -> None:
+    fit = fit_form(planted(noise=0.002))
+    profiled = fit.optimum(1e21).intervals["params"]
+
+    def log_params(coefficients: np.ndarray) -> np.ndarray:
+        return np.log(optimal_params(fit.form, coefficients, np.array([1e21])))[None]
+
+    (linear,) = linear_intervals(fit.problem, fit.theta, fit.delta, log_params, 0.9, fit.sharing)
+    assert linear.low == pytest.approx(np.log(profiled.low), abs=0.02)
+    assert linear.high == pytest.approx(np.log(profiled.high), abs=0.02)

@@ -68,6 +68,7 @@ def test_costs_of_another_size() -> None:
     assert costs[2.0].extra_loss == pytest.approx(0.015, abs=0.0005)
     assert costs[0.5].extra_loss == pytest.approx(0.015, abs=0.0005)
     assert costs[0.25].extra_loss == pytest.approx(0.060, abs=0.0005)
+    assert costs[4.0].extra_loss == pytest.approx(0.060, abs=0.0025)
 
 
 def test_sizes_beside_an_inference_aware_optimum_pay_for_serving_too() -> None:
