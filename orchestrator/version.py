@@ -18,7 +18,7 @@ def code_version() -> str:
     """Version of the distribution and a hash of the trainer's and worker's sources, which must agree on every node."""
     root = Path(__file__).resolve().parent
     digest = hashlib.sha256()
-    for path in sorted([*(root.parent / "trainer").glob("*.py"), *(root / "execution").glob("*.py")]):
+    for path in sorted([*(root.parent / "trainer").rglob("*.py"), *(root / "execution").rglob("*.py")]):
         digest.update(path.read_bytes())
     return f"{distribution_version()}+{digest.hexdigest()[:8]}"
 

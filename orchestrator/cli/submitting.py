@@ -34,6 +34,7 @@ def submit(
 ) -> None:
     """Run a sweep as a job of a Ray cluster; repeating the command attaches to it again."""
     from orchestrator import submitting
+    from orchestrator.errors import InfrastructureError
     from orchestrator.execution.jobs import JobServer
 
     wanted = submitting.prepare(
@@ -54,12 +55,15 @@ def submit(
     _say(f"stop  isoflop cancel {shlex.quote(store)}        look  isoflop status {shlex.quote(store)}")
     if detach:
         return
+    again = shlex.join(["isoflop", *sys.argv[1:]])
     try:
         job = server.follow(name, _show)
     except KeyboardInterrupt:
-        again = shlex.join(["isoflop", *sys.argv[1:]])
         _say(f"\ndetached; {name} goes on. Attach again: {again}")
         sys.exit(DETACHED)
+    except InfrastructureError:
+        _say(f"\n{name} does not need this machine and may go on. Attach again: {again}")
+        raise
     code = submitting.exit_code(job)
     _say(f"job   {name} {job.status.lower()}" + (f": {_first_line(job.message)}" if code else ""))
     if code in FINISHED:

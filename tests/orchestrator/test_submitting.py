@@ -169,6 +169,18 @@ def test_ctrl_c_detaches_and_says_how_to_attach_again(head: FakeJobServer, proje
     assert head.jobs[name]["status"] == "RUNNING"
 
 
+def test_a_head_that_goes_away_is_said_with_how_to_attach_again(head: FakeJobServer, project: Path) -> None:
+    command = isoflop("submit", "tiny.yaml", "--address", head.address, "--store", STORE, "--wait", "0")
+    with subprocess.Popen(command, cwd=project, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        wait_until(head.followed.is_set, "the log is followed")
+        head.refuse = (503, "gone")
+        (name,) = head.jobs
+        head.end(name, "STOPPED")  # closes the log
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 3
+    assert f"{name} does not need this machine and may go on. Attach again: isoflop submit" in said
+
+
 @pytest.mark.ray
 @pytest.mark.timeout(240)
 def test_a_real_head_runs_the_sweep(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
