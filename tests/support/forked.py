@@ -66,6 +66,12 @@ class ForkedLauncher:
                 self._killed[run_id] = Outcome(run_id=run_id, attempt=task.attempt, ending=ending, reason=reason)
                 os.kill(process.pid, signal.SIGKILL)
 
+    def gpu_memory(self) -> int | None:
+        return None
+
+    def share_gpus(self, gpus: float) -> None:
+        pass
+
     def close(self) -> None:
         for _, process in self._running.values():
             process.kill()
