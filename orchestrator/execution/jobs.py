@@ -208,7 +208,7 @@ def _explained(error: Exception, address: str, waited: float) -> tuple[Infrastru
     import ray.exceptions
 
     text = str(error)
-    if isinstance(error, ray.exceptions.AuthenticationError):
+    if isinstance(error, getattr(ray.exceptions, "AuthenticationError", ())):  # older versions have no tokens
         return _about_token(address, refused="failed" in text.splitlines()[0]), False
     if any(f"status code {code}" in text or f"{code} Server Error" in text for code in PASSING):
         return InfrastructureError(
