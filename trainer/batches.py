@@ -9,7 +9,7 @@ strides over the whole text are ever visited: a smaller limit has a part of the 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, cast
 
@@ -20,6 +20,9 @@ from trainer.errors import CorpusError, SpecError
 from trainer.manifests import Manifest
 from trainer.mixing import GOLDEN, assign
 from trainer.spec import Data, RunSpec
+
+EPOCHS_KEPT = 2
+"""Orders that a source keeps: gathered steps may reach into the next epoch."""
 
 Tokens = np.ndarray[Any, np.dtype[np.uint8] | np.dtype[np.uint16]]
 Indices = np.ndarray[Any, np.dtype[np.int64]]
@@ -35,6 +38,7 @@ class Stream:
         context: Tokens of a window.
         windows: Windows of an epoch.
         chosen: Numbers of the windows that are ever visited, None for all, whatever the epoch's offset.
+        orders: Epochs drawn lately, by seed and number: a run reads each many times.
     """
 
     name: str
@@ -42,6 +46,7 @@ class Stream:
     context: int
     windows: int
     chosen: Indices | None = None
+    orders: dict[tuple[int, int], tuple[Indices, int]] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def unique_tokens(self) -> int:
@@ -54,13 +59,20 @@ class Stream:
         starts = np.empty_like(ranks)
         for epoch in np.unique(epochs).tolist():
             here = epochs == epoch
-            order, offset = _epoch(self.name, seed, epoch, self.windows, self.context)
+            order, offset = self._order(seed, epoch)
             windows = order[ranks[here] % self.windows]
             if self.chosen is None:
                 starts[here] = windows * self.context + offset
             else:
                 starts[here] = self.chosen[windows] * self.context
         return starts
+
+    def _order(self, seed: int, epoch: int) -> tuple[Indices, int]:
+        if (seed, epoch) not in self.orders:
+            while len(self.orders) >= EPOCHS_KEPT:
+                del self.orders[next(iter(self.orders))]
+            self.orders[seed, epoch] = _epoch(self.name, seed, epoch, self.windows, self.context)
+        return self.orders[seed, epoch]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,7 +222,6 @@ def batches(text: Tokens, *, seed: int, step: int, count: int, batch_contexts: i
     return whole.windows(step * batch_contexts, count * batch_contexts).reshape(count, batch_contexts, context + 1)
 
 
-@lru_cache(maxsize=8)
 def _epoch(name: str, seed: int, epoch: int, windows: int, context: int) -> tuple[Indices, int]:
     """Order of windows and offset of the first: the windows sorted by a keyed hash (SplitMix64's finaliser)."""
     drawn_from = f"isoflop batches {seed} {epoch}" + (f" {name}" if name else "")
@@ -224,7 +235,7 @@ def _epoch(name: str, seed: int, epoch: int, windows: int, context: int) -> tupl
     return order, int.from_bytes(key[8:16], "little") % context
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=2)
 def _strided(windows: int) -> Indices:
     """All windows in an order of which every beginning strides over the text evenly: by (number x G) mod 2^64."""
     order: Indices = np.argsort(np.arange(windows, dtype=np.uint64) * np.uint64(GOLDEN), kind="stable")

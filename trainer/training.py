@@ -59,6 +59,7 @@ class State:
         strikes: Checks in a row that found `smoothed` above `start`.
         curve: Training curve so far.
         best: The best evaluation during training so far.
+        looking_seconds: Time that evaluations during this attempt took.
         unread: Losses of the latest steps, still on the device.
     """
 
@@ -70,6 +71,7 @@ class State:
     strikes: int = 0
     curve: list[CurvePoint] = field(default_factory=list)
     best: Best | None = None
+    looking_seconds: float = 0.0
     unread: list[Tensor] = field(default_factory=list)
 
 
@@ -173,7 +175,7 @@ def _evaluated(
         best=state.best,
         probe=answers,
         seconds=ended - started,
-        evaluation_seconds=ended - began,
+        evaluation_seconds=ended - began + state.looking_seconds,
     )
 
 
@@ -258,11 +260,13 @@ def _run_steps(
 
 def _look(spec: RunSpec, corpus: Corpus, model: Network, state: State) -> float:
     """Loss on the tuning split; where it is the best so far, the held-out loss beside it is kept."""
+    began = time.monotonic()
     tuning = evaluate_corpus(model, state.parameters, corpus, spec.data, split="tuning").loss
     if state.best is None or tuning < state.best.tuning_loss:
         result = evaluate_corpus(model, state.parameters, corpus, spec.data)
         tokens = state.step * spec.batch_tokens
         state.best = Best(tokens=tokens, tuning_loss=tuning, loss=result.loss, loss_se=result.loss_se)
+    state.looking_seconds += time.monotonic() - began
     return tuning
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def prepare(
     out: Annotated[Path, typer.Option(help="Folder for the shards; made here.")],
     files: Annotated[
-        list[str] | None, typer.Argument(metavar="[FILE]...", help="More files of the kind that is named.")
+        list[str] | None, typer.Argument(metavar="FILE", help="More files of the kind that is named.")
     ] = None,
     text: Annotated[list[str] | None, typer.Option(metavar="FILE", help="Text files, folders or globs.")] = None,
     jsonl: Annotated[list[str] | None, typer.Option(metavar="FILE", help="JSON lines.")] = None,
@@ -83,6 +83,8 @@ def prepare(
         piece_bytes=piece_bytes,
         licence=licence,
     )
+    if sizes := [path.stat().st_size for one in wanted if isinstance(one, inputs.Input) for path in inputs.paths(one)]:
+        typer.echo(f"preparing {len(sizes):,} files, {sum(sizes) / 1e6:,.1f} MB", err=True)
     prepared = prepare_data(wanted, out, settings)
     if as_json:
         json.dump(_document(prepared), sys.stdout, indent=2)

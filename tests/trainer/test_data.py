@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -9,10 +10,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trainer import AdamW, CorpusError, Data, RunSpec, Schedule, SpecError, Transformer, train
+from trainer import (
+    AdamW,
+    CorpusError,
+    Data,
+    RunSpec,
+    Schedule,
+    SpecError,
+    Transformer,
+    from_dict,
+    run_id,
+    to_dict,
+    train,
+)
 from trainer.batches import Feed, feed, stream
 from trainer.corpus import load
-from trainer.execution import Execution
+from trainer.execution import Execution, Interrupted
 from trainer.manifests import Manifest
 from trainer.mixing import assign
 from trainer.preparing import SplitTokens, write_corpus
@@ -244,3 +257,27 @@ def test_a_choice_task_scores_chance_before_training_and_better_after(topics: tu
     assert after.log_prob > before.log_prob + 3 * (after.log_prob_se or 1)
     with pytest.raises(CorpusError, match=r"evaluation\.probe asks 5 questions; its held-out text gives 8 to"):
         train(replace(trained, data=replace(data, probe=5)), Execution(corpus=folder))
+
+
+def test_an_interrupted_run_remembers_its_best(synthetic: tuple[Path, Manifest], tmp_path: Path) -> None:
+    """Bit for bit, through the loop's own checkpoints."""
+    folder, manifest = synthetic
+    spec = synthetic_run(manifest.hash, 120, 16, 1e-2, batch_contexts=4)
+    spec = replace(spec, data=replace(spec.data, during=5, unique_tokens=1280, heldout_tokens=4096))
+    whole = train(spec, Execution(corpus=folder))
+    polls = iter([False] * 60 + [True] * 1000)
+    stopping = Execution(
+        corpus=folder, checkpoints=tmp_path / "kept", poll_seconds=0.0, should_stop=lambda: next(polls)
+    )
+    with pytest.raises(Interrupted, match="after step 61 of 120"):
+        train(spec, stopping)
+    resumed = train(spec, Execution(corpus=folder, checkpoints=tmp_path / "kept"))
+    assert resumed.resumed_at_step == 61
+    assert (resumed.loss, resumed.curve, resumed.best) == (whole.loss, whole.curve, whole.best)
+
+
+def test_a_spec_with_a_mixture_survives_json(spec: RunSpec) -> None:
+    mixture = replace(mixed(spec, ("high", 0.8), ("low", 0.2)), data=replace(spec.data, unique_tokens=4096, during=3))
+    assert from_dict(json.loads(json.dumps(to_dict(mixture)))) == mixture
+    assert "weights" not in to_dict(spec)["data"]  # so that a plain run keeps its identity
+    assert run_id(mixture) != run_id(spec)
