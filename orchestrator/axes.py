@@ -113,7 +113,7 @@ def _wrong_axes(axes: Mapping[str, Sequence[Any]], tune: Collection[str]) -> str
             return f"axes replace {key}, which all settings share. Make a sweep of its own for another {key}."
         if len({_shown(value) for value in values}) < len(values) or not values:
             return f"axis {key} has the values {list(values)}; expected at least one, each once. Correct the list."
-    if key := next((key for key in tune if key not in axes), None):
+    if key := next((key for key in tune if key not in axes), ""):
         return f"tune names {key}, which is no axis; expected one of {', '.join(axes) or 'no key'}. Add it to axes."
     for key in tune:
         if wrong := [value for value in axes[key] if not _is_positive(value)]:
