@@ -7,13 +7,15 @@ whether the gain grows. An offset below two standard errors is not resolved: the
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from analysis.comparison import Comparison, compare
 from analysis.conventions import settings_of
@@ -127,6 +129,34 @@ class SettingsComparison:
             each["resolved"] = effect.resolved
             each["comparison"] = effect.comparison and effect.comparison.to_json()
         return document
+
+
+def sources_of(frame: pd.DataFrame) -> list[str]:
+    """Sources that each run was evaluated on apart; empty where there is one."""
+    if "losses" not in frame:
+        return []
+    kept = frame["losses"].dropna()
+    return list(dict.fromkeys(each["source"] for text in kept for each in json.loads(text)))
+
+
+def on_source(runs: Runs, source: str) -> Runs:
+    """The runs with their loss on one source of a mixture in place of the mean by their own mixture's weights.
+
+    Raises:
+        FitError: A run has no loss on that source.
+    """
+    found = [
+        {each["source"]: each for each in json.loads(text)}.get(source) if isinstance(text, str) else None
+        for text in (runs.frame["losses"] if "losses" in runs.frame else [None] * len(runs))
+    ]
+    missing = sum(each is None for each in found)
+    if missing:
+        raise FitError(
+            f"{missing} of {len(runs)} runs have no loss on {source!r}; expected one of "
+            f"{', '.join(sources_of(runs.frame)) or 'no source: each was evaluated on one text'}. Choose one of these."
+        )
+    columns = {name: [float(each[name]) for each in found if each is not None] for name in ("loss", "loss_se")}
+    return replace(runs, frame=runs.frame.assign(**columns))
 
 
 def compare_settings(runs: Runs, *, baseline: str | None = None, level: float = 0.9) -> SettingsComparison:

@@ -17,7 +17,7 @@ Overrides = Mapping[str, Any]
 SHARED = (
     "name", "settings", "axes", "tune", "ladder", "sampler", "sampling", "counting", "resources", "stop",
     "cost", "schedule.trunks",
-    "data.source", "data.files", "data.path", *(f"data.{key}" for key in SYNTHETIC),
+    "data.source", "data.files", "data.package", "data.path", *(f"data.{key}" for key in SYNTHETIC),
 )  # fmt: skip
 """Keys that all variants of a sweep share: they say how the sweep is run or read, not what one of its runs is."""
 

@@ -20,7 +20,7 @@ from orchestrator.errors import SweepError
 from orchestrator.store import ObjectExists, Store
 from orchestrator.texts import SYNTHETIC, Data, TextSource
 from trainer import CorpusError
-from trainer.sources import Source, StandardLibrary, TextFiles, estimate
+from trainer.sources import Package, Source, StandardLibrary, TextFiles, estimate
 
 if TYPE_CHECKING:
     from trainer.manifests import Manifest, SourceManifest
@@ -35,6 +35,8 @@ TRAIN_SHARE = 0.925
 
 def source_of(data: TextSource) -> Source:
     """The trainer's source for a section that names text."""
+    if data.source == "package":
+        return Package(name=str(data.package))
     return TextFiles(paths=tuple(data.files)) if data.source == "text" else StandardLibrary()
 
 
@@ -130,7 +132,7 @@ def _write_mixture(data: Data, folder: Path) -> str:
     """Every source's shards in one folder. Text is split together, so that near-duplicates are on one side in all."""
     from trainer.synthetic import write
 
-    texts = {name: part for name, part in data.mixture.items() if part.source in ("stdlib", "text")}
+    texts = {name: part for name, part in data.mixture.items() if part.source in ("stdlib", "package", "text")}
     made: dict[str, tuple[SourceManifest, Path]] = {}
     scratch = folder.with_name(f"{folder.name}-parts")
     manifests: list[Manifest] = []
@@ -295,4 +297,6 @@ def _named(data: TextSource) -> dict[str, object]:
         return {"source": data.source, "path": data.path}
     if data.source == "synthetic":
         return {"source": data.source} | {key: getattr(data, key) for key in SYNTHETIC}
+    if data.source == "package":
+        return {"source": data.source, "package": data.package}
     return {"source": data.source, "files": data.files}

@@ -15,14 +15,16 @@ SYNTHETIC = ("order", "symbols", "zipf", "tokens", "chain_seed")
 class TextSource(Section):
     """Where text comes from."""
 
-    source: Literal["stdlib", "text", "shards", "synthetic"] = Field(
+    source: Literal["stdlib", "package", "text", "shards", "synthetic"] = Field(
         "stdlib",
-        description="`stdlib`: the sources of the running Python's standard library; `text`: files of your own; "
+        description="`stdlib`: the sources of the running Python's standard library; `package`: those of an installed "
+        "package; `text`: files of your own; "
         "`shards`: a folder that `isoflop prepare` made; `synthetic`: a Markov chain whose entropy is known.",
     )
     files: list[str] = Field(
         default_factory=list, description="For `text`: files, folders or glob patterns, relative to the sweep file."
     )
+    package: str | None = Field(None, description="For `package`: its import name, such as sympy.")
     path: str | None = Field(None, description="For `shards`: the folder, relative to the sweep file.")
     order: Whole = Field(2, ge=1, description="For `synthetic`: symbols that the next one depends on.")
     symbols: Whole = Field(16, ge=2, le=65_536, description="For `synthetic`: number of symbols, the vocabulary.")
@@ -42,6 +44,11 @@ class TextSource(Section):
             raise ValueError(
                 f"source is {self.source} and path is {self.path}; expected a path for `shards` and none for others. "
                 "For example data: {source: shards, path: runs/shards}, after isoflop prepare --out runs/shards."
+            )
+        if (self.source == "package") != (self.package is not None):
+            raise ValueError(
+                f"source is {self.source} and package is {self.package}; expected a name for `package` and none for "
+                "others. For example data: {source: package, package: sympy}."
             )
         given = [key for key in SYNTHETIC if self._says(key)]
         if given and self.source != "synthetic":

@@ -1,4 +1,4 @@
-"""Where a corpus comes from: the running Python's standard library, or text files of the user's own.
+"""Where a corpus comes from: the standard library, an installed package, or text files of the user's own.
 
 Standard library only, so that a plan can size a corpus without numpy or torch.
 """
@@ -11,6 +11,8 @@ import platform
 import sysconfig
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 
 from trainer.errors import CorpusError
@@ -47,13 +49,31 @@ class TextFiles:
     licence: str = "not stated"
 
 
-Source = StandardLibrary | TextFiles
+@dataclass(frozen=True, kw_only=True)
+class Package:
+    """`.py` files of an installed Python package, without its tests; the package is looked up and not imported.
+
+    Attributes:
+        name: Its import name, such as `sympy`, which comes with torch.
+    """
+
+    name: str
+
+
+Source = StandardLibrary | TextFiles | Package
 
 
 def describe(source: Source) -> tuple[str, str]:
     """One line about the source, and its licence."""
     if isinstance(source, StandardLibrary):
         return f"standard library of Python {platform.python_version()}", "PSF-2.0"
+    if isinstance(source, Package):
+        try:
+            found = metadata.metadata(source.name).json
+        except metadata.PackageNotFoundError:
+            return f"package {source.name}", "not stated"
+        licence = found.get("license_expression") or found.get("license") or "not stated"
+        return f"package {source.name} {found['version']}", str(licence)
     return "text files: " + ", ".join(source.paths), source.licence
 
 
@@ -65,7 +85,10 @@ def files(source: Source) -> list[tuple[str, Path]]:
     """
     if isinstance(source, StandardLibrary):
         root = Path(sysconfig.get_path("stdlib"))
-        found = [(os.path.relpath(path, root), path) for path in _standard_library(root)]
+        found = [(os.path.relpath(path, root), path) for path in _python_sources(root)]
+    elif isinstance(source, Package):
+        root = _package_root(source.name)
+        found = [(os.path.relpath(path, root), path) for path in _python_sources(root)]
     else:
         found = [(str(path), path) for pattern in source.paths for path in _text_files(pattern)]
     if not found:
@@ -86,7 +109,17 @@ def estimate(source: Source) -> int:
     return int(_TRAIN_SHARE * sum(path.stat().st_size for _, path in files(source)))
 
 
-def _standard_library(root: Path) -> Iterator[Path]:
+def _package_root(name: str) -> Path:
+    spec = find_spec(name) if name.isidentifier() else None
+    if spec is None or not spec.submodule_search_locations:
+        raise CorpusError(
+            f"package {name!r} is not installed here; expected a package that every node has, such as sympy. Install it, "
+            "or name another."
+        )
+    return Path(next(iter(spec.submodule_search_locations)))
+
+
+def _python_sources(root: Path) -> Iterator[Path]:
     for folder, subfolders, names in os.walk(root):
         subfolders[:] = [name for name in subfolders if name not in _NOT_SOURCES and not name.startswith("config-")]
         for name in names:

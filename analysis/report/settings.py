@@ -7,7 +7,8 @@ from analysis.conventions import settings_of
 from analysis.report.blocks import Block, Section, Text, grid, missing
 from analysis.report.outcome import Failed, attempt
 from analysis.report.summary import LEVEL, Summary
-from analysis.settings import RESOLVED, Effect, Level, SettingsComparison, compare_settings
+from analysis.settings import RESOLVED, Effect, Level, SettingsComparison, compare_settings, on_source, sources_of
+from analysis.table import Runs
 
 _MEANING = (
     "Levels are minima of the IsoFLOP curves, or the lowest point where a curve has no minimum inside; ± are standard errors "
@@ -20,19 +21,26 @@ def comparison_section(summary: Summary) -> Section | None:
     if isinstance(summary.whole, Failed) or len(settings_of(summary.whole.frame)) < 2:
         return None
     whole = summary.whole
-    made = attempt(lambda: compare_settings(whole, level=LEVEL))
-    blocks: tuple[Block, ...]
+    names = settings_of(whole.frame)
+    lead = (
+        f"{len(names)} settings; {names[0]} is the baseline, and {summary.setting} is the one fitted in the sections below. "
+        f"{_MEANING.format(resolved=RESOLVED)}"
+    )
+    blocks: list[Block] = [Text(text=lead)]
+    several = "mixture" in whole.frame and whole.frame["mixture"].nunique() > 1
+    for source in sources_of(whole.frame) if several else [None]:
+        blocks += _compared(whole if source is None else on_source(whole, source), source)
+    return Section(name="comparison", title="Settings compared", blocks=tuple(blocks))
+
+
+def _compared(runs: Runs, source: str | None) -> list[Block]:
+    """All settings against the first, on one held-out text."""
+    made = attempt(lambda: compare_settings(runs, level=LEVEL))
     if isinstance(made, Failed):
-        blocks = (missing("Settings could not be compared", made),)
-    else:
-        lead = f"{len(made.effects) + 1} settings; {made.baseline} is the baseline, and {summary.setting} is the one fitted "
-        blocks = (
-            Text(text=f"{lead}in the sections below. {_MEANING.format(resolved=RESOLVED)}"),
-            Text(kind="list", items=tuple(f"{effect.setting}: {verdict(effect)}" for effect in made.effects)),
-            _effects_grid(made),
-            _levels_grid(made),
-        )
-    return Section(name="comparison", title="Settings compared", blocks=blocks)
+        return [missing("Settings could not be compared", made)]
+    on = "" if source is None else f" (on {source})"
+    verdicts = tuple(f"{effect.setting}{on}: {verdict(effect)}" for effect in made.effects)
+    return [Text(kind="list", items=verdicts), _effects_grid(made, on), _levels_grid(made, on)]
 
 
 def verdict(effect: Effect) -> str:
@@ -76,10 +84,10 @@ def _multiplier(effect: Effect) -> str:
     return f"; worth {notation.number(found.value)} times the baseline's compute ({span})"
 
 
-def _effects_grid(made: SettingsComparison) -> Block:
+def _effects_grid(made: SettingsComparison, on: str) -> Block:
     header = ("setting", "offset", "±", "would show from", "a decade", "±", "compute worth", "interval", "verdict")
     return grid(
-        f"Held against {made.baseline}, over all budgets that both have (nats)",
+        f"Held against {made.baseline}, over all budgets that both have, in nats{on}",
         header,
         (_effect_row(effect) for effect in made.effects),
         words_last=True,
@@ -102,11 +110,11 @@ def _effect_row(effect: Effect) -> tuple[str, ...]:
     )
 
 
-def _levels_grid(made: SettingsComparison) -> Block:
+def _levels_grid(made: SettingsComparison, on: str) -> Block:
     offsets = {(effect.setting, flops): pair for effect in made.effects for flops, *pair in effect.offsets}
     header = ("budget", "setting", "loss", "±", "N*", "interval", "offset", "±", "runs")
     rows = (_level_row(level, offsets.get((level.setting, level.budget))) for level in made.levels)
-    return grid("Every setting at every budget", header, rows, text_columns=2)
+    return grid(f"Every setting at every budget{on}", header, rows, text_columns=2)
 
 
 def _level_row(level: Level, offset: list[float | None] | None) -> tuple[str, ...]:

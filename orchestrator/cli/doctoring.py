@@ -18,7 +18,8 @@ WORDS = {"ok": "well", "warning": "to look at", "error": "failed"}
 @app.command()
 def doctor(
     data: Annotated[
-        str | None, typer.Option(metavar="FOLDER", help="Prepared shards, or text to train on; by default the standard library.")
+        str | None,
+        typer.Option(metavar="FOLDER", help="Prepared shards, or text to train on; by default the standard library."),
     ] = None,
     store: Annotated[str | None, typer.Option(help="Where a store is to be; by default ./runs.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,

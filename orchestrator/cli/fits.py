@@ -107,10 +107,14 @@ def compare(
         list[str] | None,
         typer.Option("--setting", metavar="NAME", help="Twice: a setting of SOURCE, and of SOURCE_B or the same."),
     ] = None,
+    evaluated_on: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Compare losses on this source of a mixture.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Two sweeps or settings: offset, slope, effective compute."""
     import analysis
+    from analysis.settings import on_source
     from orchestrator.cli import fitting
 
     wanted = settings or []
@@ -121,6 +125,8 @@ def compare(
         )
     names = list(zip([source_a, source_b or source_a], [*wanted, None, None][:2], strict=True))
     runs = [read(source, columns, None, setting=setting) for source, setting in names]
+    if evaluated_on is not None:
+        runs = [on_source(each, evaluated_on) for each in runs]
     document = analysis.compare(*runs).to_json()
     if as_json:
         print_json(document)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,7 @@ import pytest
 
 from analysis import read_runs
 from analysis.errors import FitError
-from analysis.settings import Effect, compare_settings
+from analysis.settings import Effect, compare_settings, on_source, sources_of
 from analysis.table import Runs
 from analysis.transfer import fit_transfer
 
@@ -158,3 +159,13 @@ def test_intervals_of_the_slope_cover_it() -> None:
 def test_a_table_without_tuned_rates_says_what_is_missing() -> None:
     with pytest.raises(FitError, match="no tuned learning rates"):
         fit_transfer(swept(0.0, 0.01))
+
+
+def test_mixtures_are_compared_on_one_source() -> None:
+    runs = swept(-0.05, 0.002)
+    own = [json.dumps([{"source": "code", "loss": loss, "loss_se": 0.01}]) for loss in runs.frame["loss"]]
+    mixed = read_runs(runs.frame.assign(losses=own, loss=runs.frame["loss"] + 1.0))
+    assert sources_of(mixed.frame) == ["code"]
+    assert effect(on_source(mixed, "code")).offset == pytest.approx(-0.05, abs=0.01)
+    with pytest.raises(FitError, match="no loss on 'books'; expected one of code"):
+        on_source(mixed, "books")

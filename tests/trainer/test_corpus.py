@@ -12,7 +12,7 @@ import pytest
 from trainer import CorpusError
 from trainer.corpus import SPLITS, Corpus, load, read_manifest, snapshot
 from trainer.near_duplicates import near_duplicate_groups
-from trainer.sources import StandardLibrary, TextFiles, estimate
+from trainer.sources import Package, StandardLibrary, TextFiles, estimate, files
 from trainer.splitting import DOCUMENT_CAP, HELDOUT_SHARE, TUNING_SHARE
 
 
@@ -135,3 +135,11 @@ def test_the_wrong_corpus_is_refused(corpus: Path, tmp_path: Path) -> None:
     other.write_bytes(bytes(np.random.default_rng(0).integers(10, 127, size=200_000).astype(np.uint8)))
     with pytest.raises(CorpusError, match="holds another corpus"):
         snapshot(TextFiles(paths=(str(other),)), tmp_path / "held")
+
+
+def test_an_installed_package_is_text_too(tmp_path: Path) -> None:
+    found = files(Package(name="yaml"))
+    assert "__init__.py" in {name for name, _ in found}
+    assert all(path.suffix == ".py" for _, path in found)
+    with pytest.raises(CorpusError, match=r"package 'no_such_package' is not installed here; expected .* sympy"):
+        files(Package(name="no_such_package"))
