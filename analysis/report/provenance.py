@@ -74,7 +74,7 @@ def provenance_facts(summary: Summary) -> list[tuple[str, str]]:
         *made_with_facts(summary.origin),
         *_origins(summary.rows),
         *cost_facts(summary.origin, summary.rows),
-        *(("report by " + name, version) for name, version in versions()),
+        ("report made by", ", ".join(f"{name} {version}" for name, version in versions())),
     )
     return [(name, value) for name, value in facts if value]
 
