@@ -182,11 +182,11 @@ def test_a_head_that_goes_away_is_said_with_how_to_attach_again(head: FakeJobSer
 
 
 @pytest.mark.ray
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(480)
 def test_a_real_head_runs_the_sweep(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A head that wants a token and is still coming up; the driver, its workers and the trainer run from the package."""
     store, token = tmp_path / "store", "0123456789abcdef" * 4
-    command = isoflop("submit", "tiny.yaml", "--store", str(store), "--shared")
+    command = isoflop("submit", "tiny.yaml", "--store", str(store), "--shared", "--wait", "200")
     with real_head(token) as address:
         monkeypatch.delenv("RAY_AUTH_MODE")
         monkeypatch.setenv("RAY_AUTH_TOKEN", token)
