@@ -9,8 +9,8 @@ With n = micro-batch x context tokens, width D, L blocks and c bytes of the matr
 - activations, what autograd keeps from the forward pass for the backward one: per block and token the residual stream
   twice, the two normed inputs, queries, keys, values and what attention gave, and the feed-forward part's inputs and
   outputs; at the end the last state and the logarithms of V probabilities;
-- working memory: two more copies of the logits, or two more of the gradient (each matrix is a view of the flat vector,
-  whose gradients autograd adds up as whole vectors), or an evaluation's logits, whichever is largest;
+- working memory: two more copies of the logits, or two more of the gradient (autograd keeps that of each
+  matrix until it joins them into one vector), or an evaluation's logits, whichever is largest;
 - tables and tokens.
 
 Tests compare every part with the bytes of torch's own tensors on a CPU. A CPU keeps the attention scores, which

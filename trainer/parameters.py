@@ -61,14 +61,16 @@ def matrices(model: Described, flat: Tensor) -> Matrices:
 
     The embedding stays in fp32: its gradient sums over tokens.
     """
-    compute = flat.to(model.dtype)
-    found, start = {}, 0
-    for part in model.parts:
-        stop = start + math.prod(part.shape)
-        source = flat if part.group == "embedding" else compute
-        found[part.name] = source[start:stop].view(part.shape)
-        start = stop
-    return found
+    sizes = [math.prod(part.shape) for part in model.parts]
+    exact = compute = torch.split(
+        flat, sizes
+    )  # as one operation, whose gradient is one: slices would each fill a vector
+    if model.dtype != flat.dtype:
+        compute = torch.split(flat.to(model.dtype), sizes)
+    return {
+        part.name: (exact if part.group == "embedding" else compute)[index].view(part.shape)
+        for index, part in enumerate(model.parts)
+    }
 
 
 def head_matrix(model: Described, weights: Matrices) -> Tensor:
