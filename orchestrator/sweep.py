@@ -90,6 +90,15 @@ def _budget(value: Any) -> Any:
     return {"flops": value} if isinstance(value, (int, float, str)) else value
 
 
+class Ramp(Section):
+    """A batch that grows during training, by doubling."""
+
+    doublings: Whole = Field(ge=1, le=10, description="Smaller batches: of 2 the first is a quarter of the whole.")
+    share: float = Field(
+        gt=0, lt=1, description="Share of D that is read in smaller batches, each an equal part of it."
+    )
+
+
 class BatchRule(Section):
     """Tokens per step as coefficient x D^exponent, in whole windows."""
 
@@ -97,6 +106,7 @@ class BatchRule(Section):
     exponent: float = Field(
         0.4, ge=0, le=1, description="Exponent of D; .4 is near the measured optimum (nanochat .383)."
     )
+    ramp: Ramp | None = Field(None, description="How the batch grows to that; by default it is the same all along.")
 
 
 class Schedule(Section):

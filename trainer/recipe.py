@@ -28,6 +28,12 @@ def beta2(batch_tokens: int, *, half_life_tokens: float) -> float:
     return significant(0.5 ** (batch_tokens / half_life_tokens))
 
 
+def ramp_steps(tokens: float, batch_contexts: int, context: int, *, doublings: int, share: float) -> tuple[int, ...]:
+    """Steps of each smaller batch of a ramp, the smallest first: together a share of D, in equal parts of tokens."""
+    each = share * tokens / doublings / context
+    return tuple(max(1, round(each / (batch_contexts >> halvings))) for halvings in range(doublings, 0, -1))
+
+
 def warmup_steps(steps: int, *, share: float) -> int:
     """Steps of warm-up: a share of the run, at least one and less than all."""
     return min(math.ceil(share * steps), steps - 1)

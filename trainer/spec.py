@@ -310,7 +310,8 @@ class RunSpec:
     Attributes:
         model: Shape of the network.
         data: The corpus and its evaluation.
-        steps: Optimiser steps; the run sees exactly `tokens` = steps x batch_contexts x context tokens.
+        steps: Optimiser steps; the run sees exactly `tokens` = steps x batch_contexts x context tokens, or fewer by a
+            ramp.
         batch_contexts: Windows per step, over the whole global batch.
         optimizer: Update rule.
         schedule: Learning rate over steps; ends at `steps`.
@@ -320,6 +321,8 @@ class RunSpec:
         recipe: Version of the trainer's numerics.
         trainer: `module:function` of the user's own that trains the run, or the words of a command; None for this
             package's.
+        ramp_steps: Steps with a smaller batch before those with the whole one, each of its sizes half of the next: of k
+            entries the first is of `batch_contexts` / 2^k windows. The schedule counts steps, whatever their batch.
     """
 
     model: Shape
@@ -333,6 +336,7 @@ class RunSpec:
     seed: int = 0
     recipe: int = RECIPE_VERSION
     trainer: str | tuple[str, ...] | None = later(None)
+    ramp_steps: tuple[int, ...] = later(())
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.batch_contexts < 1:
@@ -351,13 +355,35 @@ class RunSpec:
                 f"{self.schedule.decay_steps} steps leave some of {self.steps} out; expected all of them. "
                 "Lengthen the decay, or use 'wsd'."
             )
+        if self.batch_contexts % 2 ** len(self.ramp_steps) or sum(self.ramp_steps) >= self.steps:
+            raise SpecError(
+                f"a ramp of {list(self.ramp_steps)} steps to a batch of {self.batch_contexts} windows, of {self.steps} "
+                f"steps; expected a batch that can be halved {len(self.ramp_steps)} times, and steps left with all of "
+                "it. Use fewer doublings, a smaller share or a larger batch."
+            )
 
     @property
     def batch_tokens(self) -> int:
-        """Tokens per optimiser step."""
+        """Tokens per optimiser step; of a batch that grows, those of its last step."""
         return self.batch_contexts * self.model.context
 
     @property
     def tokens(self) -> int:
         """Training tokens D."""
-        return self.steps * self.batch_tokens
+        return self.tokens_before(self.steps)
+
+    def windows_before(self, step: int) -> int:
+        """Windows that the steps before `step` read."""
+        windows, left = 0, step
+        for halvings, steps in zip(range(len(self.ramp_steps), 0, -1), self.ramp_steps, strict=True):
+            windows += min(left, steps) * (self.batch_contexts >> halvings)
+            left -= min(left, steps)
+        return windows + left * self.batch_contexts
+
+    def windows_of(self, step: int) -> int:
+        """Windows of one step; the first step is 0."""
+        return self.windows_before(step + 1) - self.windows_before(step)
+
+    def tokens_before(self, step: int) -> int:
+        """Training tokens of the steps before `step`."""
+        return self.windows_before(step) * self.model.context

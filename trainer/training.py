@@ -142,7 +142,7 @@ def _train(spec: RunSpec, execution: Execution) -> RunRecord:
         reason = _run_steps(spec, execution, corpus, model, state, numerics)
     record = RunRecord(
         status="diverged" if reason else "ok",
-        tokens=state.step * spec.batch_tokens,
+        tokens=spec.tokens_before(state.step),
         loss=None,
         loss_se=None,
         bpb=None,
@@ -229,25 +229,25 @@ def _run_steps(
     execution.on_progress(Progress(step=state.step, steps=spec.steps, train_loss=None))
     for tokens_BT in _batches(spec, corpus, execution.device, state.step):
         state.unread.append(gradient_of(tokens_BT))
-        optimizers.clip(gradient, spec.batch_tokens, spec.optimizer.clip_norm)
+        optimizers.clip(gradient, tokens_BT[:, 1:].numel(), spec.optimizer.clip_norm)
         factor = learning_rate_factor(spec.schedule, state.step, spec.steps)
         update(state.step, factor)
         state.step += 1
         if state.step in recorded or state.step % check_every == 0 or len(state.unread) == STEPS_AHEAD:
-            _read_losses(state, spec.batch_tokens)
+            _read_losses(state, spec)
         if state.step % check_every == 0 and (reason := _divergence(state)):
             return reason
         if state.step in recorded:
             lr = spec.optimizer.learning_rate * factor
             heldout_loss = _look(spec, corpus, model, state) if state.step in looked else None
-            tokens = state.step * spec.batch_tokens
+            tokens = spec.tokens_before(state.step)
             state.curve.append(CurvePoint(tokens=tokens, train_loss=state.smoothed, lr=lr, heldout_loss=heldout_loss))
         if state.step == fork:
             _leave_trunk(spec, execution, state, numerics)
         now = time.monotonic()
         if now - polled >= execution.poll_seconds:
             polled = now
-            _read_losses(state, spec.batch_tokens)
+            _read_losses(state, spec)
             stop = execution.should_stop()
             if stop or now - saved >= execution.checkpoint_seconds:
                 saved = now
@@ -264,19 +264,21 @@ def _look(spec: RunSpec, corpus: Corpus, model: Network, state: State) -> float:
     tuning = evaluate_corpus(model, state.parameters, corpus, spec.data, split="tuning").loss
     if state.best is None or tuning < state.best.tuning_loss:
         result = evaluate_corpus(model, state.parameters, corpus, spec.data)
-        tokens = state.step * spec.batch_tokens
+        tokens = spec.tokens_before(state.step)
         state.best = Best(tokens=tokens, tuning_loss=tuning, loss=result.loss, loss_se=result.loss_se)
     state.looking_seconds += time.monotonic() - began
     return tuning
 
 
 def _batches(spec: RunSpec, corpus: Corpus, device: str, step: int) -> Iterator[Tensor]:
-    """Tokens of every step from `step` on, each of shape (batch_contexts, context + 1)."""
+    """Tokens of every step from `step` on, each of shape (windows, context + 1)."""
     reading = feed(spec, corpus)
     while step < spec.steps:
-        count = min(STEPS_AHEAD, spec.steps - step)
-        tokens = reading.windows(step * spec.batch_contexts, count * spec.batch_contexts)
-        yield from torch.from_numpy(tokens).to(device).view(count, spec.batch_contexts, -1)
+        size = spec.windows_of(step)
+        alike = (ahead for ahead in range(step, min(step + STEPS_AHEAD, spec.steps)) if spec.windows_of(ahead) == size)
+        count = sum(1 for _ in alike)  # sizes only grow
+        tokens = reading.windows(spec.windows_before(step), count * size)
+        yield from torch.from_numpy(tokens).to(device).view(count, size, -1)
         step += count
 
 
@@ -329,13 +331,13 @@ def _by_autograd(model: Network, parameters: Tensor, gradient: Tensor) -> Gradie
     return run
 
 
-def _read_losses(state: State, batch_tokens: int) -> None:
+def _read_losses(state: State, spec: RunSpec) -> None:
     """Fold the losses of the latest steps into the smoothed one, in the order of steps."""
     if not state.unread:
         return
     first = state.step - len(state.unread) + 1
     for step, total in enumerate(torch.stack(state.unread).tolist(), first):
-        loss = total / batch_tokens
+        loss = total / (spec.windows_of(step - 1) * spec.model.context)
         if step == 1:
             state.start = state.smoothed = loss
         state.smoothed += (loss - state.smoothed) / min(step, max(10, step / 10))
@@ -369,7 +371,7 @@ def _leave_trunk(spec: RunSpec, execution: Execution, state: State, numerics: Nu
     """Keep the state that longer runs of the trunk go on from, unless another left it already."""
     assert execution.trunk is not None
     if not (execution.trunk / checkpoint.name_of(state.step)).exists():
-        _read_losses(state, spec.batch_tokens)
+        _read_losses(state, spec)
         _save(execution.trunk, trunk_id(spec), state, numerics, keep=None)
 
 

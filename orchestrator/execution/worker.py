@@ -243,7 +243,7 @@ def _commit(task: Task, store: Store, record: trainer.RunRecord) -> tuple[str, .
 
 def _document(task: Task, record: trainer.RunRecord) -> dict[str, Any]:
     per_token = task.row["flops"] / task.row["tokens"]
-    spent_from = record.resumed_at_step * task.row["batch_tokens"]
+    spent_from = trainer.from_dict(task.spec).tokens_before(record.resumed_at_step)
     row = {
         "status": record.status,
         "reason": record.reason,
@@ -252,7 +252,7 @@ def _document(task: Task, record: trainer.RunRecord) -> dict[str, Any]:
         "bpb": record.bpb,
         "heldout_tokens": record.heldout_tokens,
         "flops_spent": (record.tokens - spent_from) * per_token,
-        "epochs": record.tokens / record.unique_tokens,
+        "epochs": _epochs(task, record),
         "unique_tokens": record.unique_tokens,
         **_scores(record),
         "decayed": record.status == "ok",
@@ -270,6 +270,13 @@ def _document(task: Task, record: trainer.RunRecord) -> dict[str, Any]:
         "heldout_loss": [point.heldout_loss for point in record.curve],
     }
     return {"row": task.row | row, "curve": curve, "spec": task.spec, "attempt": task.attempt}
+
+
+def _epochs(task: Task, record: trainer.RunRecord) -> float:
+    """Training tokens over distinct ones; of a mixture, those of the source that is read most often."""
+    if task.row.get("mixture"):
+        return float(task.row["epochs"] * record.tokens / task.row["tokens"])
+    return record.tokens / record.unique_tokens
 
 
 def _scores(record: trainer.RunRecord) -> dict[str, Any]:

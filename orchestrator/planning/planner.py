@@ -10,7 +10,7 @@ from orchestrator.errors import SweepError
 from orchestrator.planning.limits import check_data, check_tokens, limits_of, with_replicates, within_text
 from orchestrator.planning.points import Corpus, DroppedPoint, Plan, Point
 from orchestrator.planning.shapes import candidate_shapes, curve_shapes
-from orchestrator.planning.specs import batch_contexts_for, make_spec
+from orchestrator.planning.specs import batch_contexts_for, make_spec, steps_for
 from orchestrator.planning.trunks import share_trunks
 from orchestrator.sweep import Budget, Sweep, Variant, seed_list
 from trainer import Shape, SpecError, count_params, flops_per_token, run_id
@@ -96,7 +96,7 @@ def _curve_point(
     wanted_tokens = budget.flops / per_token
     batch_contexts = batch_contexts_for(sweep, wanted_tokens)
     batch_tokens = batch_contexts * sweep.model.context
-    steps = round(wanted_tokens / batch_tokens)
+    steps, ramp_steps = steps_for(sweep, wanted_tokens, batch_contexts)
 
     def drop(reason: str) -> DroppedPoint:
         return DroppedPoint(budget=budget.flops, params=params, reason=reason)
@@ -107,18 +107,18 @@ def _curve_point(
             "step; "
             f"min_steps is {sweep.min_steps}. Use smaller sizes or a smaller batch."
         )
-    flops = float(steps * batch_tokens * per_token)
+    seeds = seed_list(budget.seeds if budget.seeds is not None else sweep.seeds)
+    try:
+        specs = [make_spec(sweep, corpus, shape, steps, batch_contexts, seed, ramp_steps) for seed in seeds]
+    except SpecError as error:
+        return drop(str(error))
+    flops = float(specs[0].tokens * per_token)
     if abs(flops / budget.flops - 1) > BUDGET_TOLERANCE:
         return drop(
             f"{steps} whole steps spend {flops:.4g} FLOPs, {flops / budget.flops - 1:+.1%} off the budget "
             f"{budget.flops:g}; "
             f"the limit is {BUDGET_TOLERANCE:.0%}. Use a smaller batch."
         )
-    seeds = seed_list(budget.seeds if budget.seeds is not None else sweep.seeds)
-    try:
-        specs = [make_spec(sweep, corpus, shape, steps, batch_contexts, seed) for seed in seeds]
-    except SpecError as error:
-        return drop(str(error))
     seconds = cost.seconds(specs[0])
     return [
         Point(

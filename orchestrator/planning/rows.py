@@ -50,7 +50,7 @@ def point_row(sweep: Sweep, point: Point, corpus: Corpus) -> dict[str, Any]:
         "schedule": spec.schedule.kind,
         "warmup_steps": spec.schedule.warmup_steps,
         "trunk": trunk[0] if trunk else None,
-        "branch_tokens": trunk[1] * spec.batch_tokens if trunk else None,
+        "branch_tokens": spec.tokens_before(trunk[1]) if trunk else None,
         "precision": spec.precision,
         "recipe": spec.recipe,
         "corpus": corpus.hash,

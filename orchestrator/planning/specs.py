@@ -10,16 +10,39 @@ from trainer import Data, Parametrization, RunSpec, Schedule, Shape, SpecError, 
 def batch_contexts_for(sweep: Sweep, tokens: float) -> int:
     """Whole windows per step for a run of `tokens`, by the sweep's batch rule."""
     rule = sweep.batch
-    if isinstance(rule, BatchRule):
-        return recipe.batch_contexts(tokens, sweep.model.context, coefficient=rule.coefficient, exponent=rule.exponent)
-    return max(1, round(rule / sweep.model.context))
+    if not isinstance(rule, BatchRule):
+        return max(1, round(rule / sweep.model.context))
+    multiple = 2**rule.ramp.doublings if rule.ramp else 1  # so that it can be halved as often
+    batch = recipe.batch_contexts(
+        tokens, sweep.model.context * multiple, coefficient=rule.coefficient, exponent=rule.exponent
+    )
+    return batch * multiple
 
 
-def make_spec(sweep: Sweep, corpus: Corpus, shape: Shape, steps: int, batch_contexts: int, seed: int) -> RunSpec:
+def steps_for(sweep: Sweep, tokens: float, batch_contexts: int) -> tuple[int, tuple[int, ...]]:
+    """Optimiser steps of a run of about `tokens`, and how many of them have each smaller batch of a ramp."""
+    rule, context = sweep.batch, sweep.model.context
+    if not isinstance(rule, BatchRule) or rule.ramp is None:
+        return round(tokens / (batch_contexts * context)), ()
+    doublings = rule.ramp.doublings
+    ramp = recipe.ramp_steps(tokens, batch_contexts, context, doublings=doublings, share=rule.ramp.share)
+    ramped = sum(count * (batch_contexts >> (doublings - index)) for index, count in enumerate(ramp)) * context
+    return sum(ramp) + round((tokens - ramped) / (batch_contexts * context)), ramp
+
+
+def make_spec(
+    sweep: Sweep,
+    corpus: Corpus,
+    shape: Shape,
+    steps: int,
+    batch_contexts: int,
+    seed: int,
+    ramp_steps: tuple[int, ...] = (),
+) -> RunSpec:
     """The run of a shape for so many steps, its rates and schedule by the sweep's rules.
 
     Raises:
-        SpecError: Warm-up and decay do not fit into the steps.
+        SpecError: Warm-up, decay or ramp do not fit into the steps.
     """
     batch_tokens = batch_contexts * shape.context
     wanted = sweep.schedule
@@ -52,4 +75,5 @@ def make_spec(sweep: Sweep, corpus: Corpus, shape: Shape, steps: int, batch_cont
         precision=sweep.precision,
         seed=seed,
         trainer=sweep.trainer_name,
+        ramp_steps=ramp_steps,
     )
