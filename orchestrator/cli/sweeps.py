@@ -12,7 +12,7 @@ import typer
 
 from orchestrator.cli import app
 
-SweepArgument = Annotated[str, typer.Argument(metavar="SWEEP", help="A sweep file, or a preset: quickstart, smoke.")]
+SweepArgument = Annotated[str, typer.Argument(metavar="SWEEP", help="A sweep file, or a preset, such as quickstart.")]
 StoreArgument = Annotated[str, typer.Argument(metavar="STORE", help="The folder that holds a sweep.")]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Replace a value of the sweep file.")
