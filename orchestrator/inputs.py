@@ -238,7 +238,14 @@ def _of_dataset(one: HubDataset) -> Iterator[Document]:
             f"dataset {one.name} needs the library `datasets`, which is not installed; expected it beside isoflop. "
             "Install it: pip install 'isoflop[datasets]', or save the data as Parquet and use --parquet."
         ) from None
-    table = load_dataset(one.name, one.config, split=one.split)
+    try:
+        table = load_dataset(one.name, one.config, split=one.split)
+    except Exception as error:  # the library's errors have no common root
+        said = " ".join(str(error).split())
+        raise DataError(
+            f"dataset {one.name} cannot be loaded ({said}); expected one of the hub, or a folder of Parquet or JSON lines. "
+            "Look at --dataset, --config and --split, or save the data as Parquet and use --parquet."
+        ) from None
     if one.field not in table.column_names:
         raise DataError(
             f'dataset {one.name} has no column "{one.field}"; it has {", ".join(table.column_names)}. '

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from analysis.report.blocks import Section
 from analysis.report.ladder import ladder_section
+from analysis.report.looks import best_section, oracle_section
 from analysis.report.settings import comparison_section
 from analysis.report.studies import batch_section, counting_section, repeats_section
 from analysis.report.summary import Summary
 from analysis.report.transfer import transfer_section
 
-_SECTIONS = (ladder_section, comparison_section, transfer_section, batch_section, repeats_section, counting_section)
+_SECTIONS = (
+    ladder_section,
+    comparison_section,
+    transfer_section,
+    batch_section,
+    repeats_section,
+    counting_section,
+    best_section,
+    oracle_section,
+)
 
 
 def experiment_sections(summary: Summary) -> tuple[Section, ...]:
