@@ -154,7 +154,12 @@ def isoflop(*arguments: str) -> list[str]:
 def test_ctrl_c_detaches_and_says_how_to_attach_again(head: FakeJobServer, project: Path) -> None:
     command = isoflop("submit", "tiny.yaml", "--address", head.address, "--store", STORE)
     with subprocess.Popen(
-        command, cwd=project, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command,
+        cwd=project,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # a shell's background ignores it
     ) as process:
         wait_until(head.followed.is_set, "the log is followed")
         assert process.stdout is not None
