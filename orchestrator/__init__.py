@@ -31,7 +31,7 @@ def plan(sweep: Sweep) -> Plan:
     """What would run, with the text's size estimated; see `orchestrator.planning.plan`."""
     from orchestrator import corpora, cost, planning
 
-    return planning.plan(sweep, corpora.estimated(sweep.data), cost.first_guess())
+    return planning.plan(sweep, corpora.estimated(sweep.data), cost.first_guess(sweep))
 
 
 def run(sweep: Sweep, store: str | Path, options: Options | None = None) -> Result:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from orchestrator.sweep import Sweep
 from trainer import RunSpec, flops_per_token
 
 STEP_SECONDS = 7e-4
@@ -13,6 +14,13 @@ TOKEN_SECONDS = 1.7e-6
 ACHIEVED_SHARE = 0.65
 """First guess for one CPU core: 56 runs of the quickstart on a Xeon core gave .70 ms a step, 1.67 us a token (the softmax over
 the vocabulary, norms and other element-wise work), and 73 GFLOP/s of the 113 of the product below; within 20 % each."""
+
+GPU_STEP_SECONDS = 5e-3
+GPU_TOKEN_SECONDS = 1e-8
+GPU_SHARE = 0.1
+UNNAMED_GPU_PEAK = 1e14
+"""First guess for one GPU, by choice and not by measurement: a small model's step is kernel launches, and its products reach a
+tenth of the peak; a GPU without a name is taken for one of 100 TFLOP/s. The first tenth of a run corrects it."""
 
 PRIOR_WEIGHT = 1.0
 """Weight of the rescaled first guess beside finished runs, in runs (chosen): a fit to few of them stays sensible."""
@@ -74,10 +82,23 @@ class Work:
         return model.seconds_of(self._totals)
 
 
-def first_guess() -> CostModel:
-    """A cost model from one measured fp32 matrix product; takes a few milliseconds."""
+def first_guess(sweep: Sweep | None = None) -> CostModel:
+    """A cost model before any run: one measured fp32 matrix product for a CPU core, a share of the peak for a GPU.
+
+    Args:
+        sweep: Whose workers are meant; None for those of one CPU core.
+    """
+    if sweep is not None and sweep.resources.gpus:
+        rate = GPU_SHARE * _gpu_peak(sweep.cost.gpu) * min(1.0, sweep.resources.gpus)
+        return CostModel(step_seconds=GPU_STEP_SECONDS, token_seconds=GPU_TOKEN_SECONDS, flops_per_second=rate)
     rate = ACHIEVED_SHARE * _matmul_flops_per_second()
     return CostModel(step_seconds=STEP_SECONDS, token_seconds=TOKEN_SECONDS, flops_per_second=rate)
+
+
+def _gpu_peak(name: str | None) -> float:
+    from analysis.laws.models import ACCELERATORS
+
+    return UNNAMED_GPU_PEAK if name is None else ACCELERATORS[name].flops_per_second
 
 
 def _matmul_flops_per_second(count: int = 16, size: int = 64, repeats: int = 40) -> float:

@@ -98,7 +98,7 @@ def run(sweep: Sweep, store: str | Path, options: Options | None = None) -> Resu
     refuse_shadowed_packages(in_workers=not options.inline)
     if options.address is None:
         trainer_of(sweep.trainer_name)  # a mistake in its name costs nothing here
-    guess = cost.first_guess()
+    guess = cost.first_guess(sweep)
     place = Store(store)
     _refuse_other_sweep(sweep, place)
     known = corpora.known(sweep.data, place) if place.exists() else None

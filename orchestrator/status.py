@@ -81,7 +81,9 @@ def _seconds_left(rows: list[dict[str, Any]], plan: planning.Plan) -> float:
     """Predicted worker seconds of what has not ended, by the runs that have."""
     specs = {point.run_id: point.spec for point in plan.points}
     ended_well = [row for row in rows if row["status"] == "ok" and row["run_id"] in specs and row["seconds"]]
-    model = cost.fitted([(specs[row["run_id"]], whole_seconds(row)) for row in ended_well], cost.first_guess())
+    model = cost.fitted(
+        [(specs[row["run_id"]], whole_seconds(row)) for row in ended_well], cost.first_guess(plan.sweep)
+    )
     ended = [row["run_id"] for row in rows if row["status"] in (*DONE, *FAILED)]
     return Forecast(plan, ended=ended, proposed=[row["run_id"] for row in rows]).predict(model).worker_seconds
 

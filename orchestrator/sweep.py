@@ -208,8 +208,20 @@ class Cost(Section):
     per_gpu_hour: float | None = Field(None, ge=0, description="Price of one GPU for an hour.")
     per_cpu_hour: float | None = Field(None, ge=0, description="Price of one CPU core for an hour.")
     currency: str = Field("USD", min_length=1, max_length=8, description="Currency of the prices, for display.")
+    gpu: str | None = Field(
+        None, description="The GPU, such as h100: a share of its peak makes the first guess of the time."
+    )
     watts_per_gpu: float | None = Field(None, ge=0, description="Power of one busy GPU, such as 700 for an H100 SXM.")
     watts_per_cpu: float | None = Field(None, ge=0, description="Power of one busy CPU core.")
+
+    @field_validator("gpu")
+    @classmethod
+    def _known_gpu(cls, name: str | None) -> str | None:
+        from analysis.laws.models import ACCELERATORS
+
+        if name is None or name in ACCELERATORS:
+            return name
+        raise ValueError(f"{name!r} has no known peak; expected one of {', '.join(ACCELERATORS)}. Leave it out.")
 
 
 class Stop(Section):

@@ -40,7 +40,7 @@ def plan(
     wanted = load_sweep(sweep, settings or ())
     place = Store(store or default_store(wanted.name))
     corpus = corpora.known(wanted.data, place) if place.exists() else None
-    made = planning.plan(wanted, corpus or corpora.estimated(wanted.data), cost.first_guess())
+    made = planning.plan(wanted, corpus or corpora.estimated(wanted.data), cost.first_guess(wanted))
     if as_json:
         _print_json(planned.document(made))
     else:

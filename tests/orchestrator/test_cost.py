@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from orchestrator.cost import CostModel, Work, first_guess, fitted
+from orchestrator.errors import SweepError
 from orchestrator.planning import Corpus, plan
 from orchestrator.sweepfile import load_sweep
 
@@ -49,3 +50,14 @@ def test_what_is_left_shrinks_to_nothing() -> None:
 
 def test_a_first_guess_is_of_this_world() -> None:
     assert 1e8 < first_guess().flops_per_second < 1e14
+
+
+def test_a_gpu_is_not_guessed_from_a_cpu_core() -> None:
+    settings = ["resources.gpus=1", "cost={gpu: h100}"]
+    named, unnamed = (first_guess(load_sweep("quickstart", settings[:n])) for n in (2, 1))
+    half = first_guess(load_sweep("quickstart", [*settings, "resources.gpus=0.5"]))
+    assert named.flops_per_second == pytest.approx(0.1 * 989.4e12)
+    assert unnamed.flops_per_second < named.flops_per_second
+    assert half.flops_per_second == pytest.approx(named.flops_per_second / 2)
+    with pytest.raises(SweepError, match="'h1000' has no known peak; expected one of v100, "):
+        load_sweep("quickstart", ["cost={gpu: h1000}"])
