@@ -82,6 +82,7 @@ RUN_COLUMNS: tuple[Column, ...] = (
     Column("probe_log_prob", _FLOAT, "nats", "Mean log-probability of the true one among the four"),
     Column("probe_log_prob_se", _FLOAT, "nats", "Its standard error over held-out documents"),
     Column("probe_brier", _FLOAT, "", "Mean squared distance of the four probabilities from the truth, 0 to 2"),
+    Column("noise_scale", _FLOAT, "tokens", "Gradient noise scale over the second half of the run (McCandlish et al. 2018)"),
     Column("decayed", _BOOL, "", "Whether the learning rate had decayed to its end at D"),
     Column("family", _TEXT, "", "Model family: transformer or lstm"),
     Column("layers", _INT, "", "Blocks"),

@@ -125,6 +125,12 @@ class Evaluation(Section):
         description="Evaluations on the tuning split during training, log-spaced to its end: the curve's `heldout_loss`, "
         "and the best of them beside the last.",
     )
+    noise_every: Whole = Field(
+        0,
+        ge=0,
+        description="Steps between measurements of the gradient noise scale, `noise_scale` in the results: the batch in "
+        "tokens beyond which more of it stops paying (McCandlish et al. 2018, arXiv:1812.06162). Each takes a step's time.",
+    )
     probe: Whole = Field(
         0,
         ge=0,

@@ -127,6 +127,7 @@ class RunRecord:
         sources: Held-out loss of each source, where the corpus has several or an oracle.
         best: The best evaluation during training, where there were any.
         probe: Score on the choice task, where it was asked.
+        noise_scale: Gradient noise scale over the second half of the run, tokens, where it was asked and could be told.
     """
 
     status: Literal["ok", "diverged"]
@@ -145,3 +146,4 @@ class RunRecord:
     sources: tuple[SourceLoss, ...] = ()
     best: Best | None = None
     probe: Probe | None = None
+    noise_scale: float | None = None

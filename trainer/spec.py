@@ -323,6 +323,7 @@ class RunSpec:
             package's.
         ramp_steps: Steps with a smaller batch before those with the whole one, each of its sizes half of the next: of k
             entries the first is of `batch_contexts` / 2^k windows. The schedule counts steps, whatever their batch.
+        noise_every: Steps between measurements of the gradient noise scale (see `trainer.noise`); 0 for none.
     """
 
     model: Shape
@@ -337,6 +338,7 @@ class RunSpec:
     recipe: int = RECIPE_VERSION
     trainer: str | tuple[str, ...] | None = later(None)
     ramp_steps: tuple[int, ...] = later(())
+    noise_every: int = later(0)
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.batch_contexts < 1:

@@ -28,6 +28,7 @@ from trainer.execution import Execution, Interrupted, Progress
 from trainer.identity import run_id
 from trainer.memory import device_bytes, footprint, keep_freed_memory
 from trainer.networks import Network, build, initialize
+from trainer.noise import Look, look, noise_scale
 from trainer.parameters import matrices
 from trainer.probing import probe
 from trainer.record import Best, CurvePoint, Numerics, RunRecord
@@ -59,6 +60,7 @@ class State:
         strikes: Checks in a row that found `smoothed` above `start`.
         curve: Training curve so far.
         best: The best evaluation during training so far.
+        noise: Measurements of the gradient noise so far.
         looking_seconds: Time that evaluations during this attempt took.
         unread: Losses of the latest steps, still on the device.
     """
@@ -71,6 +73,7 @@ class State:
     strikes: int = 0
     curve: list[CurvePoint] = field(default_factory=list)
     best: Best | None = None
+    noise: list[Look] = field(default_factory=list)
     looking_seconds: float = 0.0
     unread: list[Tensor] = field(default_factory=list)
 
@@ -154,6 +157,7 @@ def _train(spec: RunSpec, execution: Execution) -> RunRecord:
         resumed_at_step=resumed_at,
         numerics=numerics,
         reason=reason,
+        noise_scale=noise_scale(state.noise, spec.steps),
     )
     return record if reason else _evaluated(record, spec, corpus, model, state, started)
 
@@ -227,7 +231,11 @@ def _run_steps(
     check_every = max(1, spec.steps // CHECKS)
     polled = saved = time.monotonic()
     execution.on_progress(Progress(step=state.step, steps=spec.steps, train_loss=None))
+    part = torch.empty_like(gradient) if spec.noise_every else None
+    of_part = None if part is None else _one_pass(model, state.parameters)(model, state.parameters, part)
     for tokens_BT in _batches(spec, corpus, execution.device, state.step):
+        if part is not None and of_part is not None and state.step % spec.noise_every == 0:
+            state.noise += filter(None, [look(tokens_BT, state.step, of_part, part)])
         state.unread.append(gradient_of(tokens_BT))
         optimizers.clip(gradient, tokens_BT[:, 1:].numel(), spec.optimizer.clip_norm)
         factor = learning_rate_factor(spec.schedule, state.step, spec.steps)
@@ -284,7 +292,7 @@ def _batches(spec: RunSpec, corpus: Corpus, device: str, step: int) -> Iterator[
 
 def _gradient_function(spec: RunSpec, model: Network, state: State, gradient: Tensor, micro_batch: int) -> Gradient:
     """What a step calls on its batch: puts the gradient of the summed loss into `gradient` and gives that loss."""
-    one_pass = _by_hand if _goes_by_hand(model, state.parameters.device.type) else _by_autograd
+    one_pass = _one_pass(model, state.parameters)
     if micro_batch >= spec.batch_contexts:
         return one_pass(model, state.parameters, gradient)
     part = torch.empty_like(gradient)
@@ -299,6 +307,10 @@ def _gradient_function(spec: RunSpec, model: Network, state: State, gradient: Te
         return torch.stack(losses).sum()
 
     return in_parts
+
+
+def _one_pass(model: Network, parameters: Tensor) -> Callable[[Network, Tensor, Tensor], Gradient]:
+    return _by_hand if _goes_by_hand(model, parameters.device.type) else _by_autograd
 
 
 def _goes_by_hand(model: Network, device: str) -> bool:
@@ -386,6 +398,7 @@ def _save(
         "strikes": state.strikes,
         "curve": [asdict(point) for point in state.curve],
         "best": None if state.best is None else asdict(state.best),
+        "noise": [asdict(look) for look in state.noise],
     }
     tensors = {"parameters": state.parameters, **state.optimizer}
     checkpoint.write(
@@ -409,6 +422,7 @@ def _resume(spec: RunSpec, execution: Execution, numerics: Numerics) -> State | 
         strikes=found.values["strikes"],
         curve=[CurvePoint(**point) for point in found.values["curve"]],
         best=Best(**found.values["best"]) if found.values["best"] else None,
+        noise=[Look(**look) for look in found.values.get("noise", [])],
     )
 
 

@@ -293,4 +293,5 @@ def _scores(record: trainer.RunRecord) -> dict[str, Any]:
         "probe_log_prob": probe and probe.log_prob,
         "probe_log_prob_se": probe and probe.log_prob_se,
         "probe_brier": probe and probe.brier,
+        "noise_scale": record.noise_scale,
     }

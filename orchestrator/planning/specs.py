@@ -76,4 +76,5 @@ def make_spec(
         seed=seed,
         trainer=sweep.trainer_name,
         ramp_steps=ramp_steps,
+        noise_every=sweep.evaluation.noise_every,
     )

@@ -157,7 +157,7 @@ def test_refuses_what_would_fail_after_training(spec: RunSpec, corpus: Path, tmp
 def test_the_state_that_is_saved_is_the_whole_state() -> None:
     """A new field of State must enter the checkpoint."""
     assert set(State.__annotations__) == {
-        "parameters", "optimizer", "step", "smoothed", "start", "strikes", "curve", "best", "unread",
+        "parameters", "optimizer", "step", "smoothed", "start", "strikes", "curve", "best", "unread", "noise",
         "looking_seconds",  # of this attempt alone
     }  # fmt: skip
 
