@@ -166,7 +166,7 @@ def read_manifest(folder: Path) -> Manifest:
         state = path.stat()
         return _read(path, state.st_mtime_ns, state.st_size)
     except (FileNotFoundError, NotADirectoryError):
-        raise CorpusError(f"no corpus in {folder}; expected a manifest.json. Take a snapshot first.") from None
+        raise CorpusError(f"no corpus in {folder}; expected a manifest.json. Take a snapshot first, or prepare shards: isoflop prepare.") from None
 
 
 @lru_cache(maxsize=8)
