@@ -12,8 +12,8 @@ from analysis.errors import AnalysisError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-NEEDED = ("run_id", "budget", "params", "tokens", "flops", "loss", "status", "layers", "width")
-"""Columns that a minimum is taken from; sizes that differ in shape alone are told apart by the last two."""
+NEEDED = ("run_id", "budget", "params", "tokens", "flops", "loss", "status", "layers", "width", "setting", "tuned")
+"""Columns that a minimum is taken from; sizes that differ in shape alone are told apart by layers and width."""
 
 LEAST_SIZES = 3
 """Sizes of a curve from which it can have a minimum."""
@@ -23,9 +23,12 @@ LOOSE = 1.0
 
 Minimum = dict[str, Any]
 
+CurveKey = tuple[float, str | None]
+"""A curve's budget and setting."""
 
-def curve_minima(runs: pa.Table) -> dict[float, Minimum]:
-    """Minima by budget, as plain values; budgets without one that can be looked for are absent.
+
+def curve_minima(runs: pa.Table) -> dict[CurveKey, Minimum]:
+    """Minima by budget and setting, as plain values; curves without one that can be looked for are absent.
 
     Args:
         runs: The results table.
@@ -39,17 +42,24 @@ def curve_minima(runs: pa.Table) -> dict[float, Minimum]:
 
     done = runs.select([name for name in NEEDED if name in runs.column_names])
     done = done.filter(pc.and_(pc.equal(done["status"], "ok"), pc.is_valid(done["loss"])))
-    sizes = done.group_by(["budget", "params"]).aggregate([]).group_by("budget").aggregate([("params", "count")])
-    enough = [row["budget"] for row in sizes.to_pylist() if row["params_count"] >= LEAST_SIZES]
-    return _minima(done.filter(pc.is_in(done["budget"], pa.array(enough, pa.float64())))) if enough else {}
+    minima: dict[CurveKey, Minimum] = {}
+    for setting in pc.unique(done["setting"]).to_pylist() if "setting" in done.column_names else [None]:
+        mine = done if setting is None else done.filter(pc.equal(done["setting"], setting))
+        sizes = mine.group_by(["budget", "params"]).aggregate([]).group_by("budget").aggregate([("params", "count")])
+        enough = [row["budget"] for row in sizes.to_pylist() if row["params_count"] >= LEAST_SIZES]
+        if enough:
+            found = _minima(mine.filter(pc.is_in(mine["budget"], pa.array(enough, pa.float64()))))
+            minima |= {(budget, setting): minimum for budget, minimum in found.items()}
+    return minima
 
 
 def _minima(done: pa.Table) -> dict[float, Minimum]:
     from analysis.provisional import provisional_minima
     from analysis.reading import read_runs
+    from analysis.tuning import one_point_each
 
     try:
-        found = provisional_minima(read_runs(done.to_pandas(), duplicates="keep"))
+        found = provisional_minima(one_point_each(read_runs(done.to_pandas(), duplicates="keep")))
     except AnalysisError:  # a table that tells of the runs is worth more than none
         return {}
     minima = {}

@@ -10,7 +10,7 @@ from analysis.stores import scan_runs
 from orchestrator import corpora, cost, planning
 from orchestrator.forecast import Forecast
 from orchestrator.ledger import whole_seconds
-from orchestrator.minima import Minimum, curve_minima
+from orchestrator.minima import CurveKey, Minimum, curve_minima
 from orchestrator.prices import rate_of
 from orchestrator.proposing.explaining import explain
 from orchestrator.store import Store
@@ -89,27 +89,28 @@ def _seconds_left(rows: list[dict[str, Any]], plan: planning.Plan) -> float:
 
 
 def _curves(
-    rows: list[dict[str, Any]], unproposed: list[planning.Point], minima: Mapping[float, Minimum]
+    rows: list[dict[str, Any]], unproposed: list[planning.Point], minima: Mapping[CurveKey, Minimum]
 ) -> list[dict[str, Any]]:
     """Progress of each curve; the best is of losses averaged over seeds."""
-    by_budget: dict[float, list[dict[str, Any]]] = defaultdict(list)
+    by_curve: dict[CurveKey, list[dict[str, Any]]] = defaultdict(list)
     for row in rows:
-        by_budget[row["budget"]].append(row)
-    planned = Counter(point.budget for point in unproposed)
+        by_curve[row["budget"], row["setting"]].append(row)
+    planned: Counter[CurveKey] = Counter((point.budget, point.setting) for point in unproposed)
     curves = []
-    for budget in sorted(by_budget.keys() | planned.keys()):
-        mine = by_budget[budget]
+    for key in sorted(by_curve.keys() | planned.keys(), key=lambda key: (key[0], key[1] or "")):
+        mine = by_curve[key]
         best = best_point(mine)
         curves.append(
             {
-                "budget": budget,
-                "runs": len(mine) + planned[budget],
+                "budget": key[0],
+                "setting": key[1],
+                "runs": len(mine) + planned[key],
                 "done": sum(row["status"] in DONE for row in mine),
                 "running": sum(row["status"] == "running" for row in mine),
                 "failed": sum(row["status"] in FAILED for row in mine),
                 "best_params": None if best is None else best[0],
                 "best_loss": None if best is None else best[1],
-                "minimum": minima.get(budget),
+                "minimum": minima.get(key),
             }
         )
     return curves

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from analysis import notation
-from orchestrator.minima import curve_minima, minimum_text
+from orchestrator.minima import CurveKey, curve_minima, minimum_text
 from orchestrator.observing import Observer, Snapshot
 from orchestrator.prices import rate_of
 from orchestrator.status import DONE, FAILED, best_point
@@ -105,7 +105,7 @@ class _Table(_Shown):
 
 COLUMNS = ("budget", "done", "running", "failed", "best N", "best loss", "N* ± s.e.", "to go")
 
-_Minima = Mapping[float, dict[str, Any]]
+_Minima = Mapping[CurveKey, dict[str, Any]]
 
 
 def render(snapshot: Snapshot, repeat: str, minima: _Minima) -> RenderableType:
@@ -127,39 +127,40 @@ def render(snapshot: Snapshot, repeat: str, minima: _Minima) -> RenderableType:
 def _curve_cells(snapshot: Snapshot, rows: list[dict[str, Any]], minima: _Minima) -> Iterator[tuple[str, ...]]:
     """One row per curve, the largest budget first."""
     expected = _expected(snapshot, rows)
-    for budget in sorted(expected, reverse=True):
-        mine = [row for row in rows if row["budget"] == budget]
+    several = len({setting for _, setting in expected}) > 1
+    for budget, setting in sorted(expected, key=lambda curve: -curve[0]):
+        mine = [row for row in rows if (row["budget"], row["setting"]) == (budget, setting)]
         done = sum(row["status"] in DONE for row in mine)
         failed = sum(row["status"] in FAILED for row in mine)
         best = best_point(mine)
         left = snapshot.prediction.curves.get(budget, 0.0) / max(snapshot.slots, 1)
-        complete = snapshot.plan.limits is None and done + failed >= expected[budget]
+        complete = snapshot.plan.limits is None and done + failed >= expected[budget, setting]
         yield (
-            notation.flops(budget),
-            f"{done}/{expected[budget]}",
+            " ".join(filter(None, (notation.flops(budget), setting))),
+            f"{done}/{expected[budget, setting]}",
             str(sum(row["status"] == "running" for row in mine)),
             str(failed),
             notation.count(best[0]) if best else "",
             notation.loss(best[1]) if best else "",
-            minimum_text(minima.get(budget), complete=complete),
-            notation.duration(left) if done + failed < expected[budget] else "",
+            minimum_text(minima.get((budget, setting)), complete=complete),
+            notation.duration(left) if done + failed < expected[budget, setting] and not several else "",
         )
 
 
 def _rows(snapshot: Snapshot) -> list[dict[str, Any]]:
     """Runs of the plan; the store may hold more, of a sweep file that was changed."""
     wanted = {point.run_id for point in snapshot.plan.points}
-    rows = snapshot.ledger.rows(["run_id", "budget", "params", "status", "loss"])
+    rows = snapshot.ledger.rows(["run_id", "budget", "setting", "params", "status", "loss"])
     return [row for row in rows if row["run_id"] in wanted]
 
 
-def _expected(snapshot: Snapshot, rows: list[dict[str, Any]]) -> Counter[float]:
+def _expected(snapshot: Snapshot, rows: list[dict[str, Any]]) -> Counter[CurveKey]:
     """Runs of each curve: those of the plan; where a sampler chooses, those that it has proposed."""
     points = snapshot.plan.points
     if snapshot.plan.limits is None:
-        return Counter(point.budget for point in points)
-    proposed = Counter(dict.fromkeys((point.budget for point in points), 0))
-    proposed.update(row["budget"] for row in rows)
+        return Counter((point.budget, point.setting) for point in points)
+    proposed = Counter(dict.fromkeys(((point.budget, point.setting) for point in points), 0))
+    proposed.update((row["budget"], row["setting"]) for row in rows)
     return proposed
 
 

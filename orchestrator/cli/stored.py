@@ -29,7 +29,7 @@ def show_status(document: dict[str, Any]) -> None:
     table = terminal.table("budget", "done", "running", "failed", "best N", "best loss", "N* ± s.e.")
     for curve in document["curves"]:
         table.add_row(
-            notation.flops(curve["budget"]),
+            " ".join(filter(None, (notation.flops(curve["budget"]), curve["setting"]))),
             f"{curve['done']}/{curve['runs']}",
             str(curve["running"]),
             str(curve["failed"]),

@@ -116,7 +116,7 @@ class Site:
         state = status.status(self._location)
         curves = [
             (
-                notation.flops(curve["budget"]),
+                " ".join(filter(None, (notation.flops(curve["budget"]), curve["setting"]))),
                 f"{curve['done']}/{curve['runs']}",
                 str(curve["running"]),
                 str(curve["failed"]),

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from orchestrator import load_sweep, run
 from orchestrator.cost import CostModel
 from orchestrator.errors import SweepError
 from orchestrator.planning import Corpus, Plan, plan, point_row
-from orchestrator.sweepfile import load_sweep
+from orchestrator.running import Options
+from orchestrator.status import status
 
 COST = CostModel(step_seconds=1e-3, token_seconds=0.0, flops_per_second=1e10)
 CORPUS = Corpus(hash="c" * 64, train_tokens=10_000_000, exact=True)
@@ -108,3 +112,15 @@ def test_tuned_values_that_come_to_the_same_run_are_made_once_and_named() -> Non
 )
 def test_what_cannot_be_compared_is_refused_with_the_settings_name(settings: list[str], said: str) -> None:
     assert said in refused(*settings)
+
+
+def test_status_tells_settings_apart(tmp_path: Path) -> None:
+    sweep = load_sweep(
+        "smoke", [ACTIVATIONS, RATES, TUNED, "trainer=law_trainer:train", "seeds=2", "min_steps=5", "name=two"]
+    )
+    run(sweep, tmp_path / "store", Options(inline=True))
+    curves = status(str(tmp_path / "store"))["curves"]
+    assert [(curve["budget"], curve["setting"], curve["done"]) for curve in curves] == [
+        (1e9, "gelu", 16), (1e9, "swiglu", 16), (3e9, "gelu", 16), (3e9, "swiglu", 16),
+    ]  # fmt: skip
+    assert all(curve["minimum"] is not None for curve in curves)
