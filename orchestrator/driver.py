@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from orchestrator import cost, failpoints
+from orchestrator import abandoned, cost, failpoints
 from orchestrator.budget import Budget, Spending
 from orchestrator.errors import CapacityError, InfrastructureError, OrchestratorError
 from orchestrator.execution import checkpoints, trunks
@@ -139,8 +139,9 @@ class Driver:
 
     def _read_store(self) -> Ledger:
         """What is true, with what a dead driver left behind removed, and what cannot be read set aside."""
-        self.store.sweep_out()
         contents = read_contents(self.store)
+        abandoned.charge(self.store, contents)
+        self.store.sweep_out()
         for key in contents.unreadable:
             moved = self.store.set_aside(key)
             log.warning("%s cannot be read; its run is made again. It was moved to %s", key, moved)
@@ -379,7 +380,7 @@ class Driver:
             return outcome
         if "outcome" in progress:
             return Outcome(**{**progress["outcome"], "notes": tuple(progress["outcome"]["notes"])})
-        return replace(outcome, seconds=progress["seconds"], flops_spent=flops_of(progress, task))
+        return replace(outcome, seconds=progress["seconds"], flops_spent=flops_of(progress, task.row))
 
     def _committed_after_all(self, task: Task) -> bool:
         """Whether a worker that was lost had committed before."""

@@ -11,7 +11,7 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any
 
@@ -69,7 +69,7 @@ class Heartbeat:
     @property
     def flops_spent(self) -> float:
         """FLOPs of the steps that this attempt has reported."""
-        return flops_of(self._document(), self._task)
+        return flops_of(self._document(), self._task.row)
 
     def _beat(self) -> None:
         while not self._over.wait(self._store.objects.heartbeat_seconds):
@@ -97,9 +97,14 @@ class Heartbeat:
         }
 
 
-def flops_of(progress: dict[str, Any], task: Task) -> float:
-    """FLOPs of the steps between the first and the last that an attempt reported."""
+def flops_of(progress: Mapping[str, Any], row: Mapping[str, Any]) -> float:
+    """FLOPs of the steps between the first and the last that an attempt reported.
+
+    Args:
+        progress: What it wrote last.
+        row: What the results table says of its run.
+    """
     if progress["step"] is None:
         return 0.0
     done = (progress["step"] - progress["first"]) / progress["steps"]
-    return float(done * task.row["flops"])
+    return float(done * row["flops"])
