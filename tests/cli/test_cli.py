@@ -37,6 +37,31 @@ def test_query_prints_rows_in_every_format(small_store: Path, tmp_path: Path) ->
     assert "expected one of" in isoflop("query", str(small_store), sql, "--format", "xml", cwd=tmp_path).stderr
 
 
+@pytest.mark.parametrize(
+    "sql", ["copy runs to 'x'", "select * from read_csv('README.md')", "attach 'x.db'", "select 1; drop table runs"]
+)
+def test_a_query_only_reads_and_only_the_store(sql: str, small_store: Path, tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("a,b\n1,2\n")
+    done = isoflop("query", str(small_store), sql, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "expected one SELECT over runs" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["README.md"]
+
+
+def test_runs_of_others_are_imported_fitted_and_queried(tmp_path: Path) -> None:
+    rows = [f"{n},{c / (6 * n)},{c},{3 - 0.1 * c / 1e18 + 0.01 * i * i}" for c in (1e18, 2e18, 3e18)
+            for i, n in enumerate((1e7, 2e7, 4e7, 8e7, 16e7), -2)]  # fmt: skip
+    (tmp_path / "theirs.csv").write_text("\n".join(["Model Size,D,C,eval", *rows]))
+    mapped = ["--map", "params=Model Size,loss=eval,budget=C", "--convention", "total"]
+    done = isoflop("import", "theirs.csv", "--store", "s", *mapped, cwd=tmp_path)
+    assert done.stdout == "15 runs added, 0 were there before\n", done.stderr
+    assert "0 runs added, 15 were" in isoflop("import", "theirs.csv", "--store", "s", *mapped, cwd=tmp_path).stdout
+    fitted = json.loads(isoflop("fit", "s", "--method", "isoflop", "--json", cwd=tmp_path).stdout)
+    assert fitted["n"] == 15
+    counted = isoflop("query", "s", "select distinct params_convention as it from runs", "--json", cwd=tmp_path).stdout
+    assert json.loads(counted) == [{"it": "total"}]
+
+
 def test_a_wide_row_is_shown_one_value_a_line(small_store: Path, tmp_path: Path) -> None:
     shown = isoflop("query", str(small_store), "select * from runs limit 1", cwd=tmp_path).stdout
     assert any(line.startswith("loss ") for line in shown.splitlines())
@@ -59,6 +84,11 @@ def test_plan_prints_every_point_and_spends_nothing(tmp_path: Path) -> None:
         (["run", "smoke", "--inline", "--set", "budgets=[1e3]"], "buys 0 steps"),
         (["run", "smoke", "--inline", "--set", "resources.gpus=1"], "Set resources.gpus: 0"),
         (["run", "smoke", "--set", "budgets=[1e18]", "--set", "data.allow_epochs=1e12"], "days"),
+        (["run", "smoke", "--tracker", "mlflow=here"], "expected tensorboard=FOLDER or wandb=PROJECT"),
+        (["run", "smoke", "--set", "stop.max_cost=3"], "has no price"),
+        (["import", "nowhere.csv", "--store", "runs/s"], "nowhere.csv does not exist"),
+        (["export", "nowhere"], "expected --optuna or --tracker"),
+        (["export", "nowhere", "--optuna", "sqlite:///s.db"], "not a store"),
         (["status", "nowhere"], "not a store"),
         (["fit", "nowhere.csv"], "nowhere.csv"),
         (["allocate", "--flops", "-1"], "positive"),
