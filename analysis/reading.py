@@ -224,7 +224,8 @@ def _flops_rule(frame: pd.DataFrame, *, derived: bool) -> str | None:
 def _without_copies(frame: pd.DataFrame, name: str, *, refuse: bool) -> tuple[pd.DataFrame, tuple[Dropped, ...]]:
     """`frame` without the later of equal runs: equal `run_id`, or every value equal where there is none."""
     keys = ["run_id"] if "run_id" in frame and frame["run_id"].notna().all() else list(frame.columns)
-    codes = pd.DataFrame({key: pd.factorize(frame[key].astype(str))[0] for key in keys}, index=frame.index)
+    values = {key: frame[key] if frame[key].dtype.kind in "fiub" else frame[key].astype(str) for key in keys}
+    codes = pd.DataFrame({key: pd.factorize(column)[0] for key, column in values.items()}, index=frame.index)
     again = codes.duplicated()
     if not again.any():
         return frame, ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import os
 import sys
@@ -21,6 +22,9 @@ from analysis.fitting.problem import Problem
 
 Array = NDArray[np.float64]
 Engine = Literal["auto", "compiled", "numpy"]
+
+START_RUNS = 20_000
+"""Runs on which starts are found and compared (chosen): hundreds of starts on a million runs fill the memory."""
 
 BEST_STARTS = 5
 OTHER_STARTS = 5
@@ -73,8 +77,9 @@ def search(problem: Problem, delta: float, *, seed: int = 0, engine: Engine = "a
         FitError: No start gives a finite objective.
     """
     generator = np.random.default_rng(seed)
-    candidates = problem.coordinates(problem.form.starts(problem.columns, problem.loss, generator))
-    starts = choose_starts(problem, candidates, delta, generator)
+    few = thin(problem)
+    candidates = problem.coordinates(problem.form.starts(few.columns, few.loss, generator))
+    starts = choose_starts(few, candidates, delta, generator)
     ends = solve_rows(problem, starts, problem.weights[None], delta, engine=engine)
     best = int(np.argmin(ends.value))
     value = float(ends.value[best])
@@ -86,6 +91,16 @@ def search(problem: Problem, delta: float, *, seed: int = 0, engine: Engine = "a
         starts=len(starts),
         agreeing=int((ends.value <= value + slack).sum()),
     )
+
+
+def thin(problem: Problem) -> Problem:
+    """The problem on evenly spread runs, where there are more than starts need to be told apart."""
+    step = -(-len(problem.loss) // START_RUNS)
+    if step == 1:
+        return problem
+    order = np.argsort(problem.loss, kind="stable")[::step]
+    columns = {name: values[order] for name, values in problem.columns.items()}
+    return dataclasses.replace(problem, columns=columns, loss=problem.loss[order], weights=problem.weights[order])
 
 
 def rounding(problem: Problem, delta: float) -> float:

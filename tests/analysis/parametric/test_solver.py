@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.optimize import minimize as scipy_minimise
 
 from analysis import Huber, LeastAbsolute, Squares, fit_form
 from analysis.fitting.model import build_model
 from analysis.fitting.objective import Objective, objective_value
+from analysis.fitting.solve import START_RUNS
 from analysis.table import Runs
 
 from .conftest import CHINCHILLA, MakeRuns
@@ -99,3 +103,14 @@ def test_the_seed_decides_everything(planted: MakeRuns) -> None:
     assert first.coefficients == again.coefficients
     np.testing.assert_array_equal(first.bootstrap(50).draws, again.bootstrap(50).draws)
     assert not np.array_equal(first.bootstrap(50, seed=4).draws, again.bootstrap(50).draws)
+
+
+def test_starts_of_large_tables_are_found_on_a_part_of_them(planted: MakeRuns) -> None:
+    small = planted(noise=0.005)
+    frame = pd.concat([small.frame] * 700, ignore_index=True)
+    large = replace(small, frame=frame.assign(loss=frame["loss"] * (1 + 1e-5 * np.sin(np.arange(len(frame))))))
+    assert len(large) > START_RUNS
+    found = fit_form(large, objective=Huber(delta=5e-3), engine="numpy")
+    expected = fit_form(small, objective=Huber(delta=5e-3), engine="numpy")
+    assert found.certificate.converged
+    assert found.coefficients == pytest.approx(expected.coefficients, rel=1e-3)
