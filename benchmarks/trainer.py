@@ -4,8 +4,10 @@
 
 Both steps do the same work on the same tokens: forward, backward, global clipping, AdamW, at equal shapes (GELU, head
 size matched, feed-forward of four widths). The plain one is modules, autograd, scaled_dot_product_attention and torch's
-fused AdamW. They are timed in turn in one process, by CPU time; each ratio is the median of seven. `ratio` is the one at
-N = 1e4 with 512 tokens a step.
+fused AdamW, in fp32; ours is timed in fp32 and in bf16. They take turns in one process, by CPU time; each ratio is the
+median of seven. `ratio` is that of fp32 at N = 1e4 with 512 tokens a step. Beside them: the share of the matrix products'
+own peak, measured here; what bf16 does to the loss, beside what another seed does; and a run of a single step on a warm
+worker.
 """
 
 from __future__ import annotations
@@ -14,18 +16,26 @@ import argparse
 import json
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 sys.path.pop(0)  # this file has the package's name and would be found first
 
-from trainer import AdamW, Data, RunSpec, Schedule, Transformer, count_params, optimizers
+from trainer import AdamW, Data, RunSpec, Schedule, Transformer, count_params, flops_per_token, optimizers, train
+from trainer.corpus import snapshot
+from trainer.execution import Execution
 from trainer.memory import keep_freed_memory
 from trainer.networks import build, initialize
+from trainer.sources import TextFiles
+from trainer.spec import Precision
 from trainer.training import State, _gradient_function
 
 SHAPES = {  # layers, width, heads, context, windows a step
@@ -36,6 +46,8 @@ SHAPES = {  # layers, width, heads, context, windows a step
     "3e6, 1024 tokens": (7, 192, 6, 128, 8),
 }
 HEADLINE = "1e4, 512 tokens"
+PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 class Block(nn.Module):
@@ -88,7 +100,9 @@ def plain_step(layers: int, width: int, heads: int, context: int, tokens_BT: Ten
     return step
 
 
-def our_step(layers: int, width: int, heads: int, context: int, tokens_BT: Tensor) -> Callable[[], None]:
+def our_step(
+    layers: int, width: int, heads: int, context: int, tokens_BT: Tensor, precision: Precision = "fp32"
+) -> Callable[[], None]:
     shape = Transformer(layers=layers, width=width, heads=heads, ffn_width=4 * width, vocab=256, context=context)
     spec = RunSpec(
         model=shape,
@@ -97,6 +111,7 @@ def our_step(layers: int, width: int, heads: int, context: int, tokens_BT: Tenso
         batch_contexts=len(tokens_BT),
         optimizer=AdamW(learning_rate=1e-3),
         schedule=Schedule(warmup_steps=0, decay_steps=100),
+        precision=precision,
     )
     parameters = initialize(shape, spec.parametrization, 0)
     state = State(parameters=parameters, optimizer=optimizers.start(spec, parameters))
@@ -122,41 +137,115 @@ def seconds(step: Callable[[], None], least: float) -> float:
     return (time.process_time() - start) / count
 
 
-def measure(shape: tuple[int, int, int, int, int], rounds: int, least: float) -> dict[str, float]:
+def peak(precision: Precision) -> float:
+    """FLOPs per second of a large matrix product."""
+    left, right = torch.randn(1024, 512).to(DTYPES[precision]), torch.randn(512, 2048).to(DTYPES[precision])
+    each = min(seconds(lambda: left @ right, 0.05) for _ in range(5))
+    return 2 * 1024 * 512 * 2048 / each
+
+
+def measure(
+    shape: tuple[int, int, int, int, int], rounds: int, least: float, peaks: dict[Precision, float]
+) -> dict[str, float]:
     layers, width, heads, context, windows = shape
     torch.manual_seed(0)
     tokens_BT = torch.randint(256, (windows, context + 1))
-    theirs, ours = (make(layers, width, heads, context, tokens_BT) for make in (plain_step, our_step))
-    for step in (theirs, ours, theirs, ours):
+    plain = plain_step(layers, width, heads, context, tokens_BT)
+    ours = {each: our_step(layers, width, heads, context, tokens_BT, each) for each in PRECISIONS}
+    for step in (plain, *ours.values(), plain, *ours.values()):
         step()
-    pairs = [(seconds(theirs, least), seconds(ours, least)) for _ in range(rounds)]
-    counts = count_params(
-        Transformer(layers=layers, width=width, heads=heads, ffn_width=4 * width, vocab=256, context=context)
+    times: dict[str, list[float]] = {"plain": [], **{each: [] for each in PRECISIONS}}
+    for _ in range(rounds):
+        times["plain"].append(seconds(plain, least))
+        for each, step in ours.items():
+            times[each].append(seconds(step, least))
+    built = Transformer(layers=layers, width=width, heads=heads, ffn_width=4 * width, vocab=256, context=context)
+    tokens, counts = windows * context, count_params(built)
+    found = {"params": counts.body + counts.head, "plain_tokens_per_second": tokens / min(times["plain"])}
+    for each in PRECISIONS:
+        rate = tokens / min(times[each])
+        found[f"ratio_{each}"] = statistics.median(a / b for a, b in zip(times["plain"], times[each], strict=True))
+        found[f"tokens_per_second_{each}"] = rate
+        found[f"peak_share_{each}"] = rate * flops_per_token(built, "exact") / peaks[each]
+    return found
+
+
+def a_spec(corpus: str, steps: int) -> RunSpec:
+    return RunSpec(
+        model=Transformer(layers=1, width=28, heads=1, ffn_width=112, vocab=256, context=64),
+        data=Data(corpus=corpus, heldout_tokens=4096),
+        steps=steps,
+        batch_contexts=8,
+        optimizer=AdamW(learning_rate=7e-3, embedding_multiplier=5.0, head_multiplier=3.0),
+        schedule=Schedule(warmup_steps=min(10, steps - 1), decay_steps=steps - min(10, steps - 1)),
     )
+
+
+def whole_runs(seeds: int, repeats: int) -> dict[str, float]:
+    """A one-step run, and losses of both precisions on modules of the standard library."""
+    files = tuple(str(path) for path in sorted(Path(argparse.__file__).parent.glob("[a-j]*.py")))
+    with tempfile.TemporaryDirectory() as folder:
+        corpus = snapshot(TextFiles(paths=files), Path(folder) / "corpus").hash
+        execution = Execution(corpus=Path(folder) / "corpus")
+        one = a_spec(corpus, 1)
+        train(one, execution)
+        cpu, wall = [], []
+        for seed in range(repeats):
+            began = time.process_time(), time.perf_counter()
+            train(replace(one, seed=seed), execution)
+            cpu.append(time.process_time() - began[0])
+            wall.append(time.perf_counter() - began[1])
+        losses = {
+            each: np.array(
+                [
+                    train(replace(a_spec(corpus, 400), seed=seed, precision=each), execution).loss
+                    for seed in range(seeds)
+                ],
+                dtype=np.float64,
+            )
+            for each in PRECISIONS
+        }
     return {
-        "params": counts.body + counts.head,
-        "ratio": statistics.median(plain / mine for plain, mine in pairs),
-        "plain_tokens_per_second": windows * context / min(plain for plain, _ in pairs),
-        "tokens_per_second": windows * context / min(mine for _, mine in pairs),
+        "one_step_cpu_seconds": statistics.median(cpu),
+        "one_step_wall_seconds": statistics.median(wall),
+        "loss_fp32": float(losses["fp32"].mean()),
+        "loss_bf16_minus_fp32": float((losses["bf16"] - losses["fp32"]).mean()),
+        "loss_sd_of_seeds": float(losses["fp32"].std(ddof=1)),
     }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="three short rounds instead of seven")
     parser.add_argument("--json", action="store_true", help="the JSON object alone")
     options = parser.parse_args()
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     keep_freed_memory()
-    found = {
-        name: measure(shape, 3 if options.quick else 7, 0.1 if options.quick else 0.5) for name, shape in SHAPES.items()
-    }
+    peaks = {each: peak(each) for each in PRECISIONS}
+    rounds, least = (3, 0.1) if options.quick else (7, 0.5)
+    found = {name: measure(shape, rounds, least, peaks) for name, shape in SHAPES.items()}
+    runs = whole_runs(*((3, 5) if options.quick else (8, 15)))
     if not options.json:
-        for name, one in found.items():
-            rate = f"{one['tokens_per_second'] / 1e3:.0f}k tokens/s against {one['plain_tokens_per_second'] / 1e3:.0f}k"
-            print(f"N = {name:<18} {one['params']:>9,} params  {one['ratio']:.2f}x  {rate}", file=sys.stderr)
-    print(json.dumps({"ratio": found[HEADLINE]["ratio"], "steps": found}))
+        show(peaks, found, runs)
+    print(json.dumps({"ratio": found[HEADLINE]["ratio_fp32"], "peak_flops": peaks, "steps": found, **runs}))
+
+
+def show(peaks: dict[Precision, float], found: dict[str, dict[str, float]], runs: dict[str, float]) -> None:
+    peak_line = ", ".join(f"{each} {peaks[each] / 1e9:.0f} GFLOP/s" for each in PRECISIONS)
+    print(f"peak of a matrix product: {peak_line}", file=sys.stderr)
+    for name, one in found.items():
+        parts = [f"{each} {one[f'ratio_{each}']:.2f}x ({one[f'peak_share_{each}']:.0%} of peak)" for each in PRECISIONS]
+        rate = (
+            f"{one['tokens_per_second_fp32'] / 1e3:.1f}k tokens/s against {one['plain_tokens_per_second'] / 1e3:.1f}k"
+        )
+        print(f"N = {name:<18} {one['params']:>9,} params  {'   '.join(parts)}   {rate}", file=sys.stderr)
+    print(
+        f"one-step run: {runs['one_step_cpu_seconds'] * 1e3:.1f} ms of CPU, {runs['one_step_wall_seconds'] * 1e3:.1f} ms "
+        f"of wall time\nbf16 less fp32: {runs['loss_bf16_minus_fp32']:+.4f} nats, paired by seed; seeds scatter by "
+        f"{runs['loss_sd_of_seeds']:.4f}",
+        file=sys.stderr,
+    )
 
 
 if __name__ == "__main__":

@@ -78,7 +78,7 @@ class AdamW(_Optimizer, _Adam):
 
 
 class SGD(_Optimizer):
-    """Stochastic gradient descent with momentum. Its best rates are a hundred times those of AdamW."""
+    """Stochastic gradient descent with momentum. Its best rates are tens of times those of AdamW."""
 
     name: Literal["sgd"] = Field("sgd", description="Update rule.")
     momentum: float = Field(0.9, ge=0, lt=1, description="Decay of the running sum of gradients.")
