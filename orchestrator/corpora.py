@@ -150,15 +150,21 @@ def _write_mixture(data: Data, folder: Path) -> str:
         _one_vocabulary({one.source: (one.tokenizer, one.vocab) for one in manifests})
         about = ", ".join(f"{name}: {part.source}" for name, part in sorted(data.mixture.items()))
         sources = [(replace(source, name=name), place) for name, (source, place) in sorted(made.items())]
-        withdrawn = sum(one.withdrawn_bytes for one in manifests)
-        return _collect(folder, replace(manifests[0], source=about, withdrawn_bytes=withdrawn, notes=()), sources)
+        mixed = replace(
+            manifests[0],
+            source=about,
+            licence=", ".join(sorted({one.licence for one in manifests})),
+            withdrawn_bytes=sum(one.withdrawn_bytes for one in manifests),
+            notes=(),
+        )
+        return _collect(folder, mixed, sources)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _prepared(texts: Mapping[str, TextSource], folder: Path) -> Manifest:
     from trainer.preparing import Document, prepare
-    from trainer.sources import files
+    from trainer.sources import describe, files
     from trainer.tokenizing import Bytes
 
     def documents() -> Iterator[Document]:
@@ -167,7 +173,8 @@ def _prepared(texts: Mapping[str, TextSource], folder: Path) -> Manifest:
                 yield Document(source=source, name=name, content=path.read_bytes())
 
     try:
-        return prepare(documents(), Bytes(), folder, about=", ".join(texts), licence="not stated", notes={})
+        licence = ", ".join(sorted({describe(source_of(part))[1] for part in texts.values()}))
+        return prepare(documents(), Bytes(), folder, about=", ".join(texts), licence=licence, notes={})
     except OSError as error:
         raise CorpusError(
             f"cannot read {error.filename}: {error.strerror}. Make it readable, or leave it out."
@@ -190,7 +197,7 @@ def _collect(folder: Path, manifest: Manifest, sources: list[tuple[SourceManifes
                 prefix = f"{source.name}-" if source.name else ""
                 file = f"{prefix}{name}-{number:05d}.bin" if copied else str((place / shard.file).resolve())
                 if copied:
-                    shutil.copyfile(place / shard.file, folder / file)
+                    _copy(place / shard.file, folder / file)
                 shards.append(replace(shard, file=file))
             splits[name] = replace(source.split(name), shards=tuple(shards))
         placed.append(replace(source, train=splits["train"], heldout=splits["heldout"], tuning=splits["tuning"]))
@@ -201,6 +208,13 @@ def _collect(folder: Path, manifest: Manifest, sources: list[tuple[SourceManifes
         file_of_manifest.flush()
         os.fsync(file_of_manifest.fileno())
     return content_hash
+
+
+def _copy(source: Path, target: Path) -> None:
+    """A copy that is on disk before the store names it."""
+    shutil.copyfile(source, target)
+    with target.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def _manifest_at(data: TextSource) -> Manifest:
