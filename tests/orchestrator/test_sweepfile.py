@@ -47,8 +47,8 @@ def test_an_unknown_key_is_named_with_its_line_and_the_likely_one(tmp_path: Path
 
 
 def test_an_unknown_key_of_a_section_is_named_with_its_path(tmp_path: Path) -> None:
-    said = message(tmp_path, SOUND + "schedule:\n  warmup: 0.1\n")
-    assert 'sweep.yaml:7 schedule.warmup: unknown key. Did you mean "warmup_share"?' in said
+    said = message(tmp_path, SOUND + "schedule:\n  warmup_shar: 0.1\n")
+    assert 'sweep.yaml:7 schedule.warmup_shar: unknown key. Did you mean "warmup_share"?' in said
 
 
 def test_a_number_as_text_is_shown_as_text(tmp_path: Path) -> None:

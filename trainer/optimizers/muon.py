@@ -85,7 +85,9 @@ def bind(spec: RunSpec, parameters: Tensor, gradient: Tensor, state: dict[str, T
         first, second = (state[name][used : used + stop - begin] for name in ("first", "second"))
         used += stop - begin
         updates.append(
-            adamw.update(optimizer, parameters[begin:stop], gradient[begin:stop], first, second, rates[begin:stop])
+            adamw.update(
+                optimizer, parameters[begin:stop], gradient[begin:stop], first, second, rates[begin:stop].clone()
+            )
         )
 
     def step(before: int, factor: float) -> None:
