@@ -168,9 +168,9 @@ def _totals(snapshot: Snapshot, rows: list[dict[str, Any]], repeat: str) -> Iter
     done = sum(row["status"] in DONE for row in rows)
     spent, planned = notation.flops(snapshot.spent_flops), notation.flops(snapshot.plan.flops)
     elapsed, left = notation.duration(snapshot.elapsed_seconds), notation.duration(snapshot.remaining_seconds)
-    most = "at most " if snapshot.plan.limits is not None else ""
+    most, of = ("", "/") if snapshot.plan.limits is None else ("at most ", " of at most ")
     yield (
-        f"total {done}/{most}{snapshot.plan.runs}   {elapsed} elapsed   about {left} to go   spent {spent} of "
+        f"total {done}{of}{snapshot.plan.runs}   {elapsed} elapsed   about {left} to go   spent {spent} of "
         f"{most}{planned} FLOPs"
     )
     if priced := spending_line(snapshot):

@@ -107,7 +107,7 @@ def test_prices_are_shown_as_estimates(small_store: Path) -> None:
 def test_a_sampler_shows_its_limits_and_what_it_has_proposed(small_store: Path) -> None:
     lines = shown(moment(small_store, "sampler=isoflop", "sampling={max_runs: 20, max_flops: 4e10}"), 100)
     total = next(line for line in lines if line.startswith("total"))
-    assert total.startswith("total 8/at most 20")
+    assert total.startswith("total 8 of at most 20")
     assert "of at most 4e+10 FLOPs" in total
 
 
