@@ -33,7 +33,7 @@ def free_by_node(ray: Any) -> dict[str, dict[str, float]]:
     try:
         free: dict[str, dict[str, float]] = ray._private.state.available_resources_per_node()
         return free
-    except (AttributeError, RuntimeError):  # a private part of Ray
+    except (AttributeError, RuntimeError, ray.exceptions.RayError):  # a private part of Ray, absent behind ray://
         return {}
 
 
@@ -77,7 +77,7 @@ def _promised(ray: Any) -> list[dict[str, float]] | None:
             if config := ray._private.state.state.get_cluster_config():
                 return [dict(group.resources) for group in config.node_group_configs]
             status = json.loads(ray.experimental.internal_kv._internal_kv_get(AUTOSCALER_STATUS) or b"{}")
-        except (AttributeError, RuntimeError, ValueError):  # private parts of Ray, absent in some versions
+        except (AttributeError, RuntimeError, ValueError, ray.exceptions.RayError):  # private, absent behind ray://
             return []
         if report := status.get("autoscaler_report"):
             types = report.get("node_type_mapping") or {}

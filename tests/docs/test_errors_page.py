@@ -126,7 +126,8 @@ def test_gpus_that_the_cluster_lacks() -> None:
     from orchestrator.execution.nodes import check_capacity
 
     node = {"Alive": True, "Resources": {"CPU": 2.0, "memory": 8e9}}
-    cluster = types.SimpleNamespace(nodes=lambda: [node], shutdown=lambda: None)
+    ended = types.SimpleNamespace(RayError=ConnectionError)
+    cluster = types.SimpleNamespace(nodes=lambda: [node], shutdown=lambda: None, exceptions=ended)
     with pytest.raises(OrchestratorError) as refused:
         check_capacity(cluster, {"CPU": 1.0, "GPU": 1.0}, on_cluster=True)
     assert_shown(str(refused.value), "GPUs that are not there", 1)
