@@ -40,6 +40,7 @@ def cluster() -> Iterator[Any]:
         patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, ours)))
         patch.setenv("TINY_TRAINER_PAUSE", "0.05")
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_raylet_start_wait_time_s", "120")  # a loaded machine needs more than half a minute
         patch.setenv("OMP_NUM_THREADS", "1")
         from ray.cluster_utils import Cluster
 
@@ -97,33 +98,30 @@ def test_a_node_dies_and_another_takes_its_work(
     check(store, reference)
 
 
-@pytest.mark.parametrize(
-    ("freezes", "later"),
-    [("node process", signal.SIGCONT), ("machine", signal.SIGKILL)],
-    ids=["comes back", "does not"],
-)
-def test_a_frozen_node_is_given_up(
-    freezes: str, later: signal.Signals, cluster: Any, nodes: list[Any], sweep: Path, store: Path, reference: Path
+@pytest.mark.parametrize("freezes", ["its process, and comes back", "the machine, for good"])
+def test_a_node_freezes(
+    freezes: str, cluster: Any, nodes: list[Any], sweep: Path, store: Path, reference: Path
 ) -> None:
     """Workers of a frozen node process go on, so that two copies of a run may end: the first commit stands.
 
     What Ray was about to start there is never answered, and has to be taken back.
     """
+    for_good = freezes.endswith("for good")
     driving = Driving(cluster.address, sweep, store, stuck_seconds=5.0)
     driving.wait_for_progress()
     node = without_driver(nodes)
-    frozen = [raylet_of(node), *(workers_of(node) if freezes == "machine" else [])]
+    frozen = [raylet_of(node), *(workers_of(node) if for_good else [])]
     for process in frozen:
         process.send_signal(signal.SIGSTOP)
     result = driving.result()
     for process in frozen:
-        process.send_signal(later)
+        process.send_signal(signal.SIGKILL if for_good else signal.SIGCONT)
     assert result.counts == {"ok": 6}
     assert not (store / "nondeterminism").exists()
     check(store, reference)
 
 
-def test_a_killed_driver_is_continued(
+def test_a_killed_driver_is_continued_on_the_cluster(
     cluster: Any, nodes: list[Any], server: CellServer, sweep: Path, store: Path, reference: Path
 ) -> None:
     """The workers it leaves behind commit or end, and the next driver goes on from what is in the store."""
