@@ -52,7 +52,9 @@ RUN_COLUMNS: tuple[Column, ...] = (
     Column("params_head", _INT, "parameters", "Output matrix"),
     Column("params_active", _INT, "parameters", "Parameters that one token multiplies"),
     Column("params_total", _INT, "parameters", "All stored parameters"),
-    Column("tokens", _INT, "tokens", "Training tokens D = steps x batch_tokens; fewer where the batch grows (`batch.ramp`)"),
+    Column(
+        "tokens", _INT, "tokens", "Training tokens D = steps x batch_tokens; fewer where the batch grows (`batch.ramp`)"
+    ),
     Column("steps", _INT, "steps", "Optimiser steps"),
     Column("batch_tokens", _INT, "tokens", "Tokens per optimiser step; of a batch that grows, per step at the end"),
     Column("flops", _FLOAT, "FLOPs", "Training compute from step 0 to this model, counted once under `flops_rule`"),
@@ -69,7 +71,9 @@ RUN_COLUMNS: tuple[Column, ...] = (
     Column("seconds", _FLOAT, "s", "Wall time of the attempt that committed"),
     Column("seconds_spent", _FLOAT, "s", "Wall time of all attempts at this run"),
     Column("evaluation_seconds", _FLOAT, "s", "Share of `seconds` spent on the evaluation"),
-    Column("epochs", _FLOAT, "", "Training tokens over distinct ones; of a mixture, those of the source read most often"),
+    Column(
+        "epochs", _FLOAT, "", "Training tokens over distinct ones; of a mixture, those of the source read most often"
+    ),
     Column("unique_tokens", _INT, "tokens", "Distinct training tokens that the run could see, over all sources"),
     Column("mixture", _TEXT, "", "JSON: share of training tokens by source; null for a corpus of one"),
     Column("losses", _TEXT, "", "JSON: held-out loss by source, the rows of `evaluations`; null for a plain corpus"),
@@ -82,7 +86,9 @@ RUN_COLUMNS: tuple[Column, ...] = (
     Column("probe_log_prob", _FLOAT, "nats", "Mean log-probability of the true one among the four"),
     Column("probe_log_prob_se", _FLOAT, "nats", "Its standard error over held-out documents"),
     Column("probe_brier", _FLOAT, "", "Mean squared distance of the four probabilities from the truth, 0 to 2"),
-    Column("noise_scale", _FLOAT, "tokens", "Gradient noise scale over the second half of the run (McCandlish et al. 2018)"),
+    Column(
+        "noise_scale", _FLOAT, "tokens", "Gradient noise scale over the second half of the run (McCandlish et al. 2018)"
+    ),
     Column("decayed", _BOOL, "", "Whether the learning rate had decayed to its end at D"),
     Column("family", _TEXT, "", "Model family: transformer or lstm"),
     Column("layers", _INT, "", "Blocks"),

@@ -76,11 +76,13 @@ class Section:
         name: Its anchor.
         title: Its heading.
         blocks: Its content, in order.
+        answers: The sentences that the terminal repeats at the end of a run.
     """
 
     name: str
     title: str
     blocks: tuple[Block, ...]
+    answers: tuple[str, ...] = ()
 
 
 def missing(what: str, outcome: Failed) -> Text:

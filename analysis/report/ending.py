@@ -5,6 +5,7 @@ from __future__ import annotations
 from analysis import notation
 from analysis.fitting.optimum import Optimum
 from analysis.reading import Source
+from analysis.report.experiments import experiment_sections
 from analysis.report.headline import Headline
 from analysis.report.outcome import Failed
 from analysis.report.summary import Summary, summarize
@@ -12,13 +13,22 @@ from analysis.table import Runs
 
 
 def ending_lines(source: Source | Runs | Summary) -> list[str]:
-    """N*(C) with its interval, predictions at 10x and 100x, the backtest, and what weakens the fit most.
+    """What the sweep was to answer, N*(C) with its interval, predictions, the backtest, and what weakens the fit most.
 
     Args:
         source: A source of runs, or the summary that its report was written from.
     """
     summary = source if isinstance(source, Summary) else summarize(source)
-    return [*_law(summary.headline), backtest_text(summary), *_weaknesses(summary)]
+    return [*_answers(summary), *_law(summary.headline), backtest_text(summary), *_weaknesses(summary)]
+
+
+def _answers(summary: Summary) -> list[str]:
+    """What the sweep says to a question of its own."""
+    lines: list[str] = []
+    for section in experiment_sections(summary):
+        if section.answers:
+            lines += [f"{section.title}:", *(f"  {answer}" for answer in section.answers)]
+    return lines
 
 
 def prediction_text(best: Optimum) -> str:

@@ -42,7 +42,8 @@ def ladder_section(summary: Summary) -> Section | None:
             description=sentence(scores, document["level"]), draw=lambda: ladder_figure(table), data=data,
         ),
     )  # fmt: skip
-    return Section(name="ladder", title="Predicted, then trained", blocks=blocks)
+    answers = (sentence(scores, document["level"]),)
+    return Section(name="ladder", title="Predicted, then trained", blocks=blocks, answers=answers)
 
 
 def sentence(scores: Sequence[Score], level: float) -> str:

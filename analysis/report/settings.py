@@ -30,7 +30,8 @@ def comparison_section(summary: Summary) -> Section | None:
     several = "mixture" in whole.frame and whole.frame["mixture"].nunique() > 1
     for source in sources_of(whole.frame) if several else [None]:
         blocks += _compared(whole if source is None else on_source(whole, source), source)
-    return Section(name="comparison", title="Settings compared", blocks=tuple(blocks))
+    answers = tuple(item for block in blocks if block.kind == "list" for item in block.items)
+    return Section(name="comparison", title="Settings compared", blocks=tuple(blocks), answers=answers)
 
 
 def _compared(runs: Runs, source: str | None) -> list[Block]:

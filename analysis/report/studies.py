@@ -37,6 +37,7 @@ def batch_section(summary: Summary) -> Section | None:
         name="batch",
         title="Critical batch size",
         blocks=(Text(text=lead), Text(text=_batch_sentence(made)), table, exhibit),
+        answers=(_batch_sentence(made),),
     )
 
 
@@ -93,7 +94,8 @@ def repeats_section(summary: Summary) -> Section | None:
         draw=lambda: repeats_figure(made), data=grid("Losses", header, [row for one in made for row in _repeat_rows(one)]),
     )  # fmt: skip
     sentences = tuple(repeats_sentence(one) for one in made)
-    return Section(name="repeats", title="Repeated data", blocks=(Text(kind="list", items=sentences), exhibit))
+    blocks = (Text(kind="list", items=sentences), exhibit)
+    return Section(name="repeats", title="Repeated data", blocks=blocks, answers=sentences)
 
 
 def repeats_sentence(one: Repeated) -> str:

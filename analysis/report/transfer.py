@@ -43,7 +43,8 @@ def transfer_section(summary: Summary) -> Section | None:
             description=" ".join(sentence(transfer) for transfer in made), draw=lambda: best_rates_figure(made), data=data,
         ),
     )  # fmt: skip
-    return Section(name="transfer", title="Best learning rates", blocks=blocks)
+    answers = tuple(sentence(transfer) for transfer in made)
+    return Section(name="transfer", title="Best learning rates", blocks=blocks, answers=answers)
 
 
 def sentence(transfer: RateTransfer) -> str:

@@ -148,6 +148,7 @@ def allocate(
     fit_file: Annotated[str | None, typer.Option("--fit", help="A fit saved by isoflop fit --json.")] = None,
     source: Annotated[str | None, typer.Option(help="Fit these runs first.")] = None,
     columns: MapOption = None,
+    setting: SettingOption = None,
     inference_tokens: Annotated[float | None, typer.Option(help="Tokens that the model will serve.")] = None,
     unique_tokens: Annotated[float | None, typer.Option(help="Distinct training tokens that there are.")] = None,
     as_json: JsonOption = False,
@@ -160,7 +161,7 @@ def allocate(
     if len(chosen) > 1:
         raise SweepError(f"{' and '.join(chosen)} are both given; expected one law. Leave out all but one.")
     if source is not None:
-        surface: Any = analysis.fit_form(read(source, columns, None))
+        surface: Any = analysis.fit_form(read(source, columns, None, setting=setting))
     elif fit_file is not None:
         surface = allocating.law_from_file(fit_file)
     else:

@@ -115,6 +115,7 @@ def test_a_report_has_the_sections_that_its_sweep_asks_for(runs: Runs, names: se
     sections = experiment_sections(summarize(runs))
     assert {section.name for section in sections} == names
     for section in sections:
+        assert section.answers
         for block in section.blocks:
             if block.kind == "exhibit":
                 block.draw()

@@ -1,0 +1,41 @@
+"""Keep a finished sweep in the gallery: tables, predictions and report of `runs/NAME` under `examples/gallery/NAME`.
+
+python examples/gallery/keep.py runs/ladder
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from analysis.report import write_report
+from analysis.stores import store_curves, store_rows
+
+GALLERY = Path(__file__).resolve().parent
+
+NOT_KEPT = ["host", "finished_at"]
+"""Columns that say where and when, not what."""
+
+
+def keep(store: str) -> Path:
+    """Copy what shows a sweep's result; gives the folder."""
+    runs = store_rows(store)
+    folder = GALLERY / str(runs["sweep"][0].as_py())
+    folder.mkdir(exist_ok=True)
+    pq.write_table(runs.drop_columns(NOT_KEPT), folder / "runs.parquet", compression="zstd")
+    pq.write_table(store_curves(store), folder / "curves.parquet", compression="zstd")
+    for kept in sorted(Path(store).glob("predictions/*.json")):
+        (folder / "predictions").mkdir(exist_ok=True)
+        shutil.copyfile(kept, folder / "predictions" / kept.name)
+    write_report(store, folder / "report.html")
+    return folder
+
+
+if __name__ == "__main__":
+    made = keep(sys.argv[1])
+    for path in sorted(made.rglob("*")):
+        if path.is_file():
+            print(f"{path.relative_to(GALLERY)}  {path.stat().st_size / 1e3:.0f} kB")
