@@ -9,12 +9,13 @@ charges an interval for its width and for what it misses.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from analysis.heldout import prediction_half_widths
 from analysis.isoflop import fit_isoflop
 from analysis.parametric import fit_form
 from analysis.places import place_of
+from analysis.points import average_replicates
 from analysis.table import Array, Runs
 from analysis.trend import t_quantile
 
@@ -33,6 +35,9 @@ LAW, POWER_LAW, LOCAL_SLOPE = "law", "power law", "local slope"
 
 NO_FLOOR = 1e-9
 """E of a pure power law: fits work in logarithms, where nothing is zero."""
+
+AUTO, FORMS = "auto", ("additive", "gamma", "equal-exponents")
+"""The word for a form that is chosen by backtest, and the forms that it is chosen among."""
 
 FOLDER = "predictions"
 """Where a store keeps them, one object each, named by the hash of what it says."""
@@ -82,14 +87,14 @@ class Score:
 
 
 def predict_targets(
-    runs: Runs, targets: Sequence[Target], *, form: str = "additive", level: float = 0.9, seed: int = 0
+    runs: Runs, targets: Sequence[Target], *, form: str = AUTO, level: float = 0.9, seed: int = 0
 ) -> dict[str, Any]:
     """Predictions of targets from the runs at smaller budgets, as a JSON-ready document without its hash.
 
     Args:
         runs: The runs that are fitted.
         targets: What is predicted: means over their seeds.
-        form: Form of the law.
+        form: Form of the law; `auto` for the one that predicts the runs' own larger budgets best.
         level: Nominal level of the intervals.
         seed: Seed of search and bootstrap.
 
@@ -97,6 +102,9 @@ def predict_targets(
         FitError: The law cannot be fitted, or fewer than two curves have their minimum inside.
     """
     N, D, seeds = (np.array([value(t) for t in targets]) for value in (_params, _tokens, _seeds))
+    backtests = backtest_forms(runs, level=level, seed=seed) if form == AUTO else {}
+    if form == AUTO:
+        form = min(backtests, key=lambda name: backtests[name], default=FORMS[0])
     fit = fit_form(runs, form, seed=seed)
     pure = fit_form(runs, form, fixed={"E": NO_FLOOR}, seed=seed)
     predicted = {
@@ -109,6 +117,7 @@ def predict_targets(
     return {
         "kind": "ladder",
         "form": form,
+        "backtests": backtests,
         "level": level,
         "coefficients": dict(fit.coefficients),
         "fitted": ids,
@@ -128,6 +137,32 @@ def predict_targets(
             for i, t in enumerate(targets)
         ],
     }
+
+
+def backtest_forms(runs: Runs, *, level: float = 0.9, seed: int = 0) -> dict[str, float]:
+    """Interval score of every form that could be fitted, over the runs' own budgets from the third up.
+
+    Each of these is predicted from all below it; nothing beyond the runs is looked at.
+    """
+    points = average_replicates(runs).frame
+    budgets = np.unique(points["budget"])
+    scores: dict[str, list[float]] = {}
+    for k in range(2, len(budgets)):
+        below = replace(runs, frame=runs.frame[runs.frame["budget"] < budgets[k]].reset_index(drop=True))
+        here = points[points["budget"] == budgets[k]]
+        N, D, loss, seeds = (here[c].to_numpy(np.float64) for c in ("params", "tokens", "loss", "replicates"))
+        for form in FORMS:
+            with contextlib.suppress(FitError):
+                fit = fit_form(below, form, seed=seed)
+                half = prediction_half_widths(fit, N, D, seeds, level)
+                scores.setdefault(form, []).append(_interval_score(fit.predict(N, D) - loss, half, level))
+    return {form: float(np.mean(found)) for form, found in scores.items() if len(found) == len(budgets) - 2}
+
+
+def _interval_score(errors: Array, half: Array, level: float) -> float:
+    """Mean over points of the interval's width and 2 / (1 - level) of what it misses by."""
+    missed = np.maximum(np.abs(errors) - half, 0.0)
+    return float((2 * half + 2 / (1 - level) * missed).mean())
 
 
 def name_of(document: Mapping[str, Any]) -> str:
@@ -189,7 +224,7 @@ def _score(method: str, errors: Array, half: Array, level: float, slope: float) 
         compute=tuple(math.exp(min(abs(error) / slope, 50.0)) if slope else math.inf for error in errors),
         hits=int((missed == 0).sum()),
         half_width=float(half.mean()),
-        interval_score=float((2 * half + 2 / (1 - level) * missed).mean()),
+        interval_score=_interval_score(errors, half, level),
     )
 
 

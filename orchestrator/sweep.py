@@ -271,7 +271,11 @@ class Ladder(Section):
     """A larger budget that is predicted from the sweep's own before any of its runs starts, then trained and scored."""
 
     target: Annotated[Budget, BeforeValidator(_budget)] = Field(description="The budget that is predicted.")
-    form: str = Field("additive", description="Form of the law that predicts; `isoflop laws` lists them.")
+    form: str = Field(
+        "auto",
+        description="Form of the law that predicts (`isoflop laws` lists them); `auto`: whichever predicts the sweep's own "
+        "larger budgets best.",
+    )
 
 
 class VariantError(ValueError):

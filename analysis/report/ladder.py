@@ -25,7 +25,8 @@ def ladder_section(summary: Summary) -> Section | None:
         f"{len(document['targets'])} points at {notation.flops(float(flops))} FLOPs were predicted from "
         f"{len(document['fitted'])} runs at smaller budgets. The predictions are the object predictions/{name}.json, written "
         f"at {document.get('written_at', 'an unknown time')}, before the first of these runs was proposed; its name is the "
-        "hash of what it says, and every proposal of a predicted run names it."
+        "hash of what it says, and every proposal of a predicted run names it. "
+        f"The law is {document['form']}{_chosen(document)}."
     )
     made = attempt(lambda: score_predictions(document, summary.rows))
     if isinstance(made, Failed):
@@ -44,6 +45,15 @@ def ladder_section(summary: Summary) -> Section | None:
     )  # fmt: skip
     answers = (sentence(scores, document["level"]),)
     return Section(name="ladder", title="Predicted, then trained", blocks=blocks, answers=answers)
+
+
+def _chosen(document: dict[str, Any]) -> str:
+    """How the form was chosen."""
+    scores = document.get("backtests") or {}
+    if not scores:
+        return ""
+    listed = ", ".join(f"{form} {score:.3f}" for form, score in sorted(scores.items(), key=lambda pair: pair[1]))
+    return f", which predicted the sweep's own larger budgets best (interval scores in nats: {listed})"
 
 
 def sentence(scores: Sequence[Score], level: float) -> str:

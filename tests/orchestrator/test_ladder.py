@@ -71,6 +71,13 @@ def test_targets_are_predicted_before_the_first_of_them_is_proposed(climbed: Pat
     assert len(document["fitted"]) == 36
 
 
+def test_the_form_is_the_one_that_predicts_the_largest_fitted_budget_best(climbed: Path) -> None:
+    ((_, document),) = read_predictions(climbed)
+    scores = document["backtests"]
+    assert set(scores) <= {"additive", "gamma", "equal-exponents"}
+    assert document["form"] == min(scores, key=lambda form: scores[form])
+
+
 def test_predictions_are_scored_by_the_runs_that_followed(climbed: Path) -> None:
     ((_, document),) = read_predictions(climbed)
     scores, table = score_predictions(document, store_rows(climbed).to_pandas())
