@@ -61,3 +61,17 @@ def test_a_gpu_is_not_guessed_from_a_cpu_core() -> None:
     assert half.flops_per_second == pytest.approx(named.flops_per_second / 2)
     with pytest.raises(SweepError, match="'h1000' has no known peak; expected one of v100, "):
         load_sweep("quickstart", ["cost={gpu: h1000}"])
+
+
+def test_a_step_of_a_deeper_or_recurrent_model_is_dearer() -> None:
+    def one_step(*settings: str) -> float:
+        sweep = load_sweep("smoke", ["min_steps=5", "sizes={shapes: [{width: 16}]}", "budgets=[3e9]", *settings])
+        corpus = Corpus(hash="c" * 64, train_tokens=10**7, exact=True)
+        model = CostModel(step_seconds=1.0, token_seconds=0.0, flops_per_second=1e30)
+        (point,) = plan(sweep, corpus, model).points
+        return point.seconds / point.spec.steps
+
+    assert one_step() == pytest.approx(1.0)
+    assert one_step("model.layers=6") == pytest.approx(4.5)
+    assert one_step("model.experts=4", "counting.params=active") == pytest.approx(1.7)
+    assert one_step("model={family: lstm, layers: 1, context: 256}") > 5
