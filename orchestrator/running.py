@@ -97,7 +97,8 @@ def run(sweep: Sweep, store: str | Path, options: Options | None = None) -> Resu
     options = options or Options()
     refuse_shadowed_packages(in_workers=not options.inline)
     if options.address is None:
-        trainer_of(sweep.trainer_name)  # a mistake in its name costs nothing here
+        for name in dict.fromkeys(variant.sweep.trainer_name for variant in sweep.variants()):
+            trainer_of(name)  # a mistake in its name costs nothing here
     guess = cost.first_guess(sweep)
     place = Store(store)
     _refuse_other_sweep(sweep, place)
