@@ -23,8 +23,8 @@ sys.path.pop(0)  # beside this file lies one with the package's name, which woul
 
 from trainer import AdamW, Data, RunSpec, Schedule, Shape, flops_per_token
 from trainer.memory import keep_freed_memory
-from trainer.networks import build, initialize
-from trainer.parameters import matrices
+from trainer.models.networks import build, initialize
+from trainer.models.parameters import matrices
 from trainer.shapes import ShapeRule
 
 TOKENS = 1024

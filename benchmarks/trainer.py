@@ -30,11 +30,11 @@ from torch.nn import functional
 sys.path.pop(0)  # this file has the package's name and would be found first
 
 from trainer import AdamW, Data, RunSpec, Schedule, Transformer, count_params, flops_per_token, optimizers, train
-from trainer.corpus import snapshot
+from trainer.data.corpus import snapshot
+from trainer.data.sources import TextFiles
 from trainer.execution import Execution
 from trainer.memory import keep_freed_memory
-from trainer.networks import build, initialize
-from trainer.sources import TextFiles
+from trainer.models.networks import build, initialize
 from trainer.spec import Precision
 from trainer.training import State, _gradient_function
 

@@ -20,11 +20,11 @@ from orchestrator.errors import SweepError
 from orchestrator.store import ObjectExists, Store
 from orchestrator.texts import SYNTHETIC, Data, TextSource
 from trainer import CorpusError
-from trainer.sources import Package, Source, StandardLibrary, TextFiles, estimate
+from trainer.data.sources import Package, Source, StandardLibrary, TextFiles, estimate
 
 if TYPE_CHECKING:
-    from trainer.manifests import Manifest, SourceManifest
-    from trainer.synthetic import Chain
+    from trainer.data.manifests import Manifest, SourceManifest
+    from trainer.data.synthetic import Chain
 
 COPY_BYTES = 1 << 30
 """Shards up to this size are copied into the store (chosen: a second or two on a local disk)."""
@@ -80,7 +80,7 @@ def known(data: Data, store: Store) -> planning.Corpus | None:
 
 
 def _read(store: Store, content_hash: str) -> planning.Corpus:
-    from trainer.corpus import read_manifest
+    from trainer.data.corpus import read_manifest
 
     return _described(read_manifest(store.fetch_folder(f"corpus/{content_hash}")))
 
@@ -114,7 +114,7 @@ def _make(data: Data, store: Store, key: str) -> str:
 
 def _write(data: Data, folder: Path) -> str:
     """Make the snapshot in a new folder; gives its hash."""
-    from trainer.corpus import snapshot as make_snapshot
+    from trainer.data.corpus import snapshot as make_snapshot
 
     if data.mixture:
         return _write_mixture(data, folder)
@@ -122,7 +122,7 @@ def _write(data: Data, folder: Path) -> str:
         manifest = _checked(data)
         return _collect(folder, manifest, [(source, Path(str(data.path))) for source in manifest.sources])
     if data.source == "synthetic":
-        from trainer.synthetic import write
+        from trainer.data.synthetic import write
 
         return write(_chain(data), folder, tokens=data.tokens).hash
     return make_snapshot(source_of(data), folder).hash
@@ -130,7 +130,7 @@ def _write(data: Data, folder: Path) -> str:
 
 def _write_mixture(data: Data, folder: Path) -> str:
     """Every source's shards in one folder. Text is split together, so that near-duplicates are on one side in all."""
-    from trainer.synthetic import write
+    from trainer.data.synthetic import write
 
     texts = {name: part for name, part in data.mixture.items() if part.source in ("stdlib", "package", "text")}
     made: dict[str, tuple[SourceManifest, Path]] = {}
@@ -163,9 +163,9 @@ def _write_mixture(data: Data, folder: Path) -> str:
 
 
 def _prepared(texts: Mapping[str, TextSource], folder: Path) -> Manifest:
-    from trainer.preparing import Document, prepare
-    from trainer.sources import describe, files
-    from trainer.tokenizing import Bytes
+    from trainer.data.preparing import Document, prepare
+    from trainer.data.sources import describe, files
+    from trainer.data.tokenizing import Bytes
 
     def documents() -> Iterator[Document]:
         for source, part in texts.items():
@@ -183,7 +183,7 @@ def _prepared(texts: Mapping[str, TextSource], folder: Path) -> Manifest:
 
 def _collect(folder: Path, manifest: Manifest, sources: list[tuple[SourceManifest, Path]]) -> str:
     """A corpus folder of shards that lie elsewhere: copied where they are small, else named where they lie."""
-    from trainer.manifests import NAME, SPLITS, shards_hash, to_json
+    from trainer.data.manifests import NAME, SPLITS, shards_hash, to_json
 
     folder.mkdir(parents=True)
     total = sum(2 * source.split(name).tokens for source, _ in sources for name in SPLITS)
@@ -223,7 +223,7 @@ def _manifest_at(data: TextSource) -> Manifest:
     Raises:
         CorpusError: It is no such folder.
     """
-    from trainer.manifests import SHARDS, read_manifest
+    from trainer.data.manifests import SHARDS, read_manifest
 
     manifest = read_manifest(Path(str(data.path)))
     if manifest.format != SHARDS:
@@ -240,7 +240,7 @@ def _checked(data: TextSource) -> Manifest:
     Raises:
         CorpusError: Shards are missing, torn, of another byte order, changed, or hold tokens beyond the vocabulary.
     """
-    from trainer.corpus import check_tokens, load
+    from trainer.data.corpus import check_tokens, load
 
     corpus = load(Path(str(data.path)))
     check_tokens(corpus)
@@ -260,7 +260,7 @@ def _source_named(manifest: Manifest, name: str, path: str) -> SourceManifest:
 
 
 def _chain(data: TextSource) -> Chain:
-    from trainer.synthetic import Chain
+    from trainer.data.synthetic import Chain
 
     return Chain(order=data.order, symbols=data.symbols, zipf=data.zipf, seed=data.chain_seed)
 

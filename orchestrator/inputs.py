@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Any, Literal
 from orchestrator.errors import DataError
 
 if TYPE_CHECKING:
-    from trainer.preparing import Document
+    from trainer.data.preparing import Document
 
 Kind = Literal["text", "jsonl", "parquet", "tokens"]
 
@@ -144,7 +144,7 @@ def documents(inputs: Sequence[Input | HubDataset], *, separator: int | None = N
 
 
 def _of_file(one: Input, path: Path, separator: int | None) -> Iterator[Document]:
-    from trainer.preparing import Document
+    from trainer.data.preparing import Document
 
     if one.kind == "text":
         with _opened(path) as file:
@@ -158,7 +158,7 @@ def _of_file(one: Input, path: Path, separator: int | None) -> Iterator[Document
 
 
 def _of_lines(one: Input, path: Path) -> Iterator[Document]:
-    from trainer.preparing import Document
+    from trainer.data.preparing import Document
 
     with _opened(path) as file:
         for number, line in enumerate(file, 1):
@@ -186,7 +186,7 @@ def _of_parquet(one: Input, path: Path) -> Iterator[Document]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from trainer.preparing import Document
+    from trainer.data.preparing import Document
 
     try:
         file = pq.ParquetFile(path)
@@ -215,8 +215,8 @@ def _of_parquet(one: Input, path: Path) -> Iterator[Document]:
 def _of_tokens(one: Input, path: Path, separator: int | None) -> Iterator[Document]:
     import numpy as np
 
-    from trainer.preparing import Document
-    from trainer.shards import read_tokens
+    from trainer.data.preparing import Document
+    from trainer.data.shards import read_tokens
 
     tokens = read_tokens(path)
     if separator is None:
@@ -229,7 +229,7 @@ def _of_tokens(one: Input, path: Path, separator: int | None) -> Iterator[Docume
 
 
 def _of_dataset(one: HubDataset) -> Iterator[Document]:
-    from trainer.preparing import Document
+    from trainer.data.preparing import Document
 
     try:
         from datasets import load_dataset
@@ -256,7 +256,7 @@ def _of_dataset(one: HubDataset) -> Iterator[Document]:
 
 
 def _text_files(pattern: str) -> list[Path]:
-    from trainer.sources import TextFiles, files
+    from trainer.data.sources import TextFiles, files
 
     return [path for _, path in files(TextFiles(paths=(pattern,)))]
 

@@ -13,8 +13,8 @@ from orchestrator.errors import DataError
 from orchestrator.inputs import HubDataset, Input
 
 if TYPE_CHECKING:
-    from trainer.manifests import Manifest
-    from trainer.tokenizing import Tokenizer
+    from trainer.data.manifests import Manifest
+    from trainer.data.tokenizing import Tokenizer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +65,7 @@ def prepare(wanted: Sequence[Input | HubDataset], out: Path, settings: Settings 
         DataError: Nothing to prepare, files that cannot be read, or a folder that holds something else.
         CorpusError: A tokenizer that cannot be used, or text that cannot be split.
     """
-    from trainer import preparing
+    from trainer.data import preparing
 
     settings = settings or Settings()
     _check(wanted, settings)
@@ -125,7 +125,7 @@ def _tokenizer_key(settings: Settings) -> str:
 
 
 def _tokenizer(wanted: Sequence[Input | HubDataset], settings: Settings) -> Tokenizer:
-    from trainer.tokenizing import Tokenized, open_tokenizer
+    from trainer.data.tokenizing import Tokenized, open_tokenizer
 
     if settings.vocab is None:
         return open_tokenizer(settings.tokenizer)
@@ -134,7 +134,7 @@ def _tokenizer(wanted: Sequence[Input | HubDataset], settings: Settings) -> Toke
 
 
 def _check_ids(wanted: Sequence[Input | HubDataset], vocab: int) -> None:
-    from trainer.shards import MOST_IDS, read_tokens
+    from trainer.data.shards import MOST_IDS, read_tokens
 
     if not 2 <= vocab <= MOST_IDS:
         raise DataError(f"--vocab {vocab}; expected 2 to {MOST_IDS:,}, which is what 16 bits hold. Correct it.")
@@ -152,7 +152,7 @@ def _check_ids(wanted: Sequence[Input | HubDataset], vocab: int) -> None:
 
 def _same(out: Path, made_of: str) -> Manifest:
     """The manifest of a folder that was made of the same."""
-    from trainer.corpus import load
+    from trainer.data.corpus import load
 
     manifest = load(out).manifest
     if dict(manifest.notes).get("inputs") != made_of:

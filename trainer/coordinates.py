@@ -18,11 +18,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainer import model as transformer
-from trainer import networks, optimizers
-from trainer.batches import batch
-from trainer.model import Model
-from trainer.parameters import Matrices, head_matrix, matrices
+from trainer import optimizers
+from trainer.data.batches import batch
+from trainer.models import networks, transformer
+from trainer.models.parameters import Matrices, head_matrix, matrices
+from trainer.models.transformer import Model
 from trainer.spec import SGD, AdamW, Data, Muon, Optimizer, Parametrization, RunSpec, Schedule, Transformer
 
 WIDTHS = (32, 64, 128, 256)
@@ -153,7 +153,7 @@ def _changes(spec: RunSpec, text: np.ndarray[tuple[int], np.dtype[np.uint8]]) ->
 
 
 def _activations(model: Model, weights: Matrices, tokens_BT: Tensor) -> dict[str, Tensor]:
-    """What is watched, by name; the same forward pass as `trainer.model.hidden`."""
+    """What is watched, by name; the same forward pass as `trainer.models.transformer.hidden`."""
     x_nD = transformer.embed(model, weights, tokens_BT.reshape(-1))
     found = {"embedding": x_nD}
     for layer in range(model.shape.layers):

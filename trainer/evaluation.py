@@ -10,15 +10,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainer.batches import Indices, Tokens, source_shares
-from trainer.corpus import Corpus, Split
-from trainer.heldout import Losses, asked_of, clustered_standard_error, windows
-from trainer.manifests import SourceManifest
-from trainer.networks import Network
-from trainer.parameters import matrices
+from trainer.data.batches import Indices, Tokens, source_shares
+from trainer.data.corpus import Corpus, Split
+from trainer.data.heldout import Losses, asked_of, clustered_standard_error, windows
+from trainer.data.manifests import SourceManifest
+from trainer.data.synthetic import Chain
+from trainer.models.networks import Network
+from trainer.models.parameters import matrices
 from trainer.record import SourceLoss
 from trainer.spec import Data
-from trainer.synthetic import Chain
 
 ORACLE, EXCESS = "oracle", "excess over oracle"
 """Names under which a synthetic source's best possible loss, and the model's distance from it, are reported."""

@@ -10,11 +10,11 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor
 
-from trainer.batches import Indices, Tokens
-from trainer.corpus import Corpus, OpenSource
+from trainer.data.batches import Indices, Tokens
+from trainer.data.corpus import Corpus, OpenSource
+from trainer.data.heldout import Losses, clustered_standard_error, windows
 from trainer.evaluation import summed_losses
-from trainer.heldout import Losses, clustered_standard_error, windows
-from trainer.networks import Network
+from trainer.models.networks import Network
 from trainer.record import Probe
 from trainer.spec import Data
 

@@ -138,7 +138,7 @@ class Data:
     """Which tokens a run trains and is evaluated on.
 
     Attributes:
-        corpus: Content hash of the corpus snapshot (see `trainer.corpus`).
+        corpus: Content hash of the corpus snapshot (see `trainer.data.corpus`).
         heldout_tokens: Tokens of that split that the final evaluation reads, strided over all of its documents.
         split: Split that the final evaluation reads: `heldout` for what is reported, `tuning` for choosing a recipe.
         weights: Share of training windows from each source of the corpus, by name; empty takes sources by their size.

@@ -17,19 +17,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainer import checkpoint, heldout, optimizers
-from trainer.batches import feed
+from trainer import checkpoint, optimizers
 from trainer.checkpoint import Checkpoint
-from trainer.corpus import Corpus, load
+from trainer.data import heldout
+from trainer.data.batches import feed
+from trainer.data.corpus import Corpus, load
 from trainer.devices import limit_memory
 from trainer.errors import DeviceError, DeviceOutOfMemory, SpecError
 from trainer.evaluation import evaluate_corpus
 from trainer.execution import Execution, Interrupted, Progress
 from trainer.identity import run_id
 from trainer.memory import device_bytes, footprint, keep_freed_memory
-from trainer.networks import Network, build, initialize
+from trainer.models.networks import Network, build, initialize
+from trainer.models.parameters import matrices
 from trainer.noise import Look, look, noise_scale
-from trainer.parameters import matrices
 from trainer.probing import probe
 from trainer.record import Best, CurvePoint, Numerics, RunRecord
 from trainer.schedule import learning_rate_factor

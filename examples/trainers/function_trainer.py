@@ -8,8 +8,8 @@ import torch
 from gpt import GPT, heldout_loss
 
 from trainer import CurvePoint, Numerics, RunRecord, RunSpec, to_dict
-from trainer.batches import batch
-from trainer.corpus import load
+from trainer.data.batches import batch
+from trainer.data.corpus import load
 from trainer.execution import Execution, Interrupted, Progress
 from trainer.schedule import learning_rate_factor
 

@@ -98,7 +98,9 @@ def _verdict(found: Check) -> str:
     if found.passed:
         return "Passed: changes keep their size under maximal update, and the standard form fails in the same run."
     if abs(found.largest_slope("mup")) > TOLERANCE:
-        return "Failed: changes follow width under maximal update. Look at the table in trainer/parametrization.py."
+        return (
+            "Failed: changes follow width under maximal update. Look at the table in trainer/models/parametrization.py."
+        )
     return "Failed: the standard form passes too, so that the check shows nothing. Its rate is too small."
 
 

@@ -134,7 +134,7 @@ def _existing(path: Path) -> Path:
 def data(folder: str | None) -> Iterator[Finding]:
     """Whether there is text to train on, and how much."""
     from trainer import CorpusError
-    from trainer.sources import StandardLibrary, TextFiles, describe, estimate
+    from trainer.data.sources import StandardLibrary, TextFiles, describe, estimate
 
     source = StandardLibrary() if folder is None else TextFiles(paths=(folder,))
     try:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from orchestrator.doctor.finding import Finding
 
 if TYPE_CHECKING:
-    from trainer.manifests import Manifest, SourceManifest, Split
+    from trainer.data.manifests import Manifest, SourceManifest, Split
 
 FEW_DOCUMENTS = 20
 """Held-out documents below which a standard error over them is itself a guess (Cameron & Miller 2015, section VI)."""
@@ -31,7 +31,7 @@ def is_prepared(folder: str | None) -> bool:
 def shards(folder: str) -> Iterator[Finding]:
     """Everything that a sweep on prepared data rests on."""
     from trainer import CorpusError
-    from trainer.manifests import read_manifest
+    from trainer.data.manifests import read_manifest
 
     place = Path(folder)
     if not (place / "manifest.json").exists():
@@ -63,8 +63,8 @@ def shards(folder: str) -> Iterator[Finding]:
 def _files(place: Path, manifest: Manifest) -> Iterator[Finding]:
     """Header, size and byte order of every shard."""
     from trainer import CorpusError
-    from trainer.manifests import BYTES
-    from trainer.shards import read_shard
+    from trainer.data.manifests import BYTES
+    from trainer.data.shards import read_shard
 
     if manifest.format == BYTES:
         return
@@ -84,7 +84,7 @@ def _files(place: Path, manifest: Manifest) -> Iterator[Finding]:
 def _contents(place: Path, manifest: Manifest) -> Iterator[Finding]:
     """Hashes, and tokens against the vocabulary."""
     from trainer import CorpusError
-    from trainer.corpus import check_tokens, load
+    from trainer.data.corpus import check_tokens, load
 
     try:
         corpus = load(place)

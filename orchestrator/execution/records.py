@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from trainer import CurvePoint, DeviceOutOfMemory, Numerics, RunRecord, RunSpec, TrainerError
+from trainer.data.manifests import read_manifest
 from trainer.execution import Execution
-from trainer.manifests import read_manifest
 
 KEYS = (
     "status",

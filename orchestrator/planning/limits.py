@@ -82,7 +82,7 @@ def check_data(made: Plan) -> None:
     """
     if made.corpus.manifest is None:
         return
-    from trainer import batches, heldout
+    from trainer.data import batches, heldout
 
     for context, data in dict.fromkeys((point.spec.model.context, point.spec.data) for point in made.points):
         try:

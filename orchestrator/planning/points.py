@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from orchestrator.sweep import Sweep
 from trainer import Data, RunSpec
-from trainer.manifests import Manifest
+from trainer.data.manifests import Manifest
 
 
 @dataclass(frozen=True, kw_only=True)

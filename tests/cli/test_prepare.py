@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from orchestrator.cli import main
-from trainer.shards import write_shard
+from trainer.data.shards import write_shard
 
 Said = tuple[int, str, str]
 """Exit code, and what stdout and stderr hold."""
@@ -190,7 +190,7 @@ def _seal(shards: Path) -> None:
     """Make the manifest's hash fit what it says, as a tool of somebody else's might."""
     from dataclasses import replace
 
-    from trainer.manifests import read_manifest, shards_hash, to_json
+    from trainer.data.manifests import read_manifest, shards_hash, to_json
 
     manifest = read_manifest(shards)
     digest = shards_hash(manifest.vocab, manifest.tokenizer, manifest.sources)

@@ -43,8 +43,8 @@ TINY = str(SUPPORT / "tiny_command.py")
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from trainer.corpus import snapshot
-    from trainer.sources import TextFiles
+    from trainer.data.corpus import snapshot
+    from trainer.data.sources import TextFiles
 
     folder = tmp_path_factory.mktemp("corpus")
     (folder / "tiny.txt").write_text("".join(f"line {i * i % 9973} of words {i}\n" * 3 for i in range(20_000)))

@@ -12,9 +12,9 @@ import pytest
 from orchestrator import load_sweep, run
 from orchestrator.running import Options
 from trainer import AdamW, Data, RunSpec, Schedule, Transformer, count_params, to_dict
-from trainer.corpus import snapshot
+from trainer.data.corpus import snapshot
+from trainer.data.sources import TextFiles
 from trainer.execution import Execution, Interrupted
-from trainer.sources import TextFiles
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples/trainers"
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from trainer import AdamW, Data, RunSpec, Schedule, Transformer
-from trainer.corpus import Manifest, snapshot
-from trainer.sources import TextFiles
+from trainer.data.corpus import Manifest, snapshot
+from trainer.data.sources import TextFiles
 
 
 def make_text(size: int, seed: int = 0) -> bytes:
@@ -42,7 +42,7 @@ def corpus(text_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def manifest(corpus: Path) -> Manifest:
-    from trainer.corpus import read_manifest
+    from trainer.data.corpus import read_manifest
 
     return read_manifest(corpus)
 

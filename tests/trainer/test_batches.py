@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from trainer import CorpusError
-from trainer.batches import batch, batches, windows_per_epoch
+from trainer.data.batches import batch, batches, windows_per_epoch
 
 TEXT = (np.arange(1013) % 251).astype(np.uint8)
 POSITION = np.arange(1013, dtype=np.int64)  # "tokens" that say where they come from

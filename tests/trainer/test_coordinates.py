@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from trainer import RunSpec, coordinates, networks
-from trainer import model as transformer
 from trainer.coordinates import Check, Coordinate, Kind, check
-from trainer.parameters import matrices
+from trainer.models import transformer
+from trainer.models.parameters import matrices
 
 
 def test_watches_the_model_that_is_trained(spec: RunSpec) -> None:
@@ -55,7 +55,7 @@ def test_the_tables_pass(optimizer: str) -> None:
 
 def test_a_wrong_table_does_not_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rates of the hidden matrices that do not follow width."""
-    from trainer import parametrization
+    from trainer.models import parametrization
 
     rules = dict(parametrization.RULES["mup"])
     rules["hidden"] = rules["output"] = replace(rules["hidden"], rate_powers={"adam": 0})

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from trainer import CorpusError
-from trainer.corpus import SPLITS, Corpus, load, read_manifest, snapshot
-from trainer.near_duplicates import near_duplicate_groups
-from trainer.sources import Package, StandardLibrary, TextFiles, estimate, files
-from trainer.splitting import DOCUMENT_CAP, HELDOUT_SHARE, TUNING_SHARE
+from trainer.data.corpus import SPLITS, Corpus, load, read_manifest, snapshot
+from trainer.data.near_duplicates import near_duplicate_groups
+from trainer.data.sources import Package, StandardLibrary, TextFiles, estimate, files
+from trainer.data.splitting import DOCUMENT_CAP, HELDOUT_SHARE, TUNING_SHARE
 
 
 @pytest.fixture(scope="module")

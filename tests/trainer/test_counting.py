@@ -11,8 +11,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from trainer import RunSpec, Transformer, count_params, flops_per_token
-from trainer.networks import build, initialize, layout
-from trainer.parameters import matrices
+from trainer.models.networks import build, initialize, layout
+from trainer.models.parameters import matrices
 
 Reshape = Callable[..., RunSpec]
 

@@ -23,13 +23,13 @@ from trainer import (
     to_dict,
     train,
 )
-from trainer.batches import Feed, feed, stream
-from trainer.corpus import load
+from trainer.data.batches import Feed, feed, stream
+from trainer.data.corpus import load
+from trainer.data.manifests import Manifest
+from trainer.data.mixing import assign
+from trainer.data.preparing import SplitTokens, write_corpus
+from trainer.data.synthetic import Chain, write
 from trainer.execution import Execution, Interrupted
-from trainer.manifests import Manifest
-from trainer.mixing import assign
-from trainer.preparing import SplitTokens, write_corpus
-from trainer.synthetic import Chain, write
 
 CHAIN = Chain(order=2, symbols=8, zipf=1.3, seed=3)
 POSITIONS = np.arange(10_000, dtype=np.uint16)

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from trainer import CorpusError, RunSpec, evaluation
-from trainer.corpus import Split, load
+from trainer.data.corpus import Split, load
+from trainer.data.heldout import clustered_standard_error, windows
 from trainer.evaluation import evaluate, window_losses
-from trainer.heldout import clustered_standard_error, windows
-from trainer.networks import build, initialize
+from trainer.models.networks import build, initialize
 
 SPLIT = Split(tokens=1000, text_bytes=1000, documents=(0, 100, 130, 600), names=("a", "b", "c", "d"))
 

@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from trainer import RunSpec, run_id, train
-from trainer import model as transformer
 from trainer.execution import Execution
-from trainer.experts import BALANCE_WEIGHT, imbalance, mixture
-from trainer.networks import build, initialize
-from trainer.parameters import matrices
+from trainer.models import transformer
+from trainer.models.experts import BALANCE_WEIGHT, imbalance, mixture
+from trainer.models.networks import build, initialize
+from trainer.models.parameters import matrices
 
 Reshape = Callable[..., RunSpec]
 

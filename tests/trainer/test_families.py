@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from trainer import LSTM, AdamW, Parametrization, RunSpec, Shape, Transformer, optimizers
-from trainer.batches import batch
-from trainer.networks import FAMILIES, build, initialize
-from trainer.parameters import matrices
+from trainer.data.batches import batch
+from trainer.models.networks import FAMILIES, build, initialize
+from trainer.models.parameters import matrices
 
 FAMILIES_BY_WIDTH: dict[str, Callable[[int], Shape]] = {
     "lstm": lambda width: LSTM(layers=1, width=width, vocab=256, context=32),

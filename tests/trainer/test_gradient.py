@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from trainer import RunSpec
-from trainer import model as transformer
-from trainer.networks import build, initialize
-from trainer.parameters import matrices
+from trainer.models import transformer
+from trainer.models.networks import build, initialize
+from trainer.models.parameters import matrices
 
 Reshape = Callable[..., RunSpec]
 

@@ -12,9 +12,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from trainer import LSTM, RunSpec, SpecError, count_params, flops_per_token, from_dict, run_id, to_dict, train
 from trainer.execution import Execution, Interrupted
-from trainer.lstm import FORGET_OFFSET, states
-from trainer.networks import Network, build, initialize, layout
-from trainer.parameters import matrices
+from trainer.models.lstm import FORGET_OFFSET, states
+from trainer.models.networks import Network, build, initialize, layout
+from trainer.models.parameters import matrices
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ import torch
 
 from trainer import DeviceOutOfMemory, RunSpec, devices, evaluation, memory, optimizers, training
 from trainer.memory import footprint, largest_micro_batch
-from trainer.networks import build, initialize
-from trainer.parameters import matrices
+from trainer.models.networks import build, initialize
+from trainer.models.parameters import matrices
 from trainer.spec import LSTM, SGD, AdamW, Data, Muon, Schedule, Transformer
 
 BASE: dict[str, Any] = {"layers": 2, "width": 48, "heads": 2, "ffn_width": 192, "vocab": 256, "context": 64}
@@ -212,10 +212,10 @@ import resource, sys
 from dataclasses import replace
 from pathlib import Path
 from trainer import AdamW, Data, DeviceOutOfMemory, RunSpec, Schedule, Transformer, train
-from trainer.corpus import snapshot
+from trainer.data.corpus import snapshot
 from trainer.execution import Execution
 from trainer.memory import footprint
-from trainer.sources import TextFiles
+from trainer.data.sources import TextFiles
 import trainer.training
 
 folder = Path(sys.argv[1])

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from trainer import Parametrization, RunSpec, SpecError, Transformer
-from trainer.networks import build, initialize, rates
-from trainer.operations import causal_attention, causal_mask, fused_attention, rotary_table
-from trainer.parameters import matrices
+from trainer.models.networks import build, initialize, rates
+from trainer.models.operations import causal_attention, causal_mask, fused_attention, rotary_table
+from trainer.models.parameters import matrices
 
 Reshape = Callable[..., RunSpec]
 

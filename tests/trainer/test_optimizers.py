@@ -12,10 +12,10 @@ from torch import Tensor
 
 from trainer import SGD, AdamW, Muon, Parametrization, RunSpec, from_dict, optimizers, run_id, to_dict, train
 from trainer.execution import Execution, Interrupted
-from trainer.networks import build as build_model
-from trainer.networks import initialize, layout
+from trainer.models.networks import build as build_model
+from trainer.models.networks import initialize, layout
+from trainer.models.parameters import matrices
 from trainer.optimizers.muon import orthogonalized, scale
-from trainer.parameters import matrices
 from trainer.spec import Optimizer
 
 Reshape = Callable[..., RunSpec]

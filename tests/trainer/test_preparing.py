@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 from trainer import CorpusError
-from trainer.corpus import SPLITS, load
-from trainer.manifests import Manifest
-from trainer.preparing import Document, prepare, unfinished
-from trainer.tokenizing import Bytes, Tokenized, Tokenizer, open_tokenizer
+from trainer.data.corpus import SPLITS, load
+from trainer.data.manifests import Manifest
+from trainer.data.preparing import Document, prepare, unfinished
+from trainer.data.tokenizing import Bytes, Tokenized, Tokenizer, open_tokenizer
 
 
 def lines(size: int, seed: int) -> bytes:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from trainer import RunSpec, SpecError, from_dict, recipe, run_id, to_dict, train
-from trainer.corpus import load
+from trainer.data.corpus import load
 from trainer.execution import Execution, Interrupted
 from trainer.training import _batches
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from trainer import CorpusError
-from trainer.shards import HEADER_BYTES, joined, read_shard, read_tokens, write_shard
+from trainer.data.shards import HEADER_BYTES, joined, read_shard, read_tokens, write_shard
 
 TOKENS = np.arange(1000, dtype=np.uint16) * 61
 

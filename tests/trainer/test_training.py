@@ -16,9 +16,9 @@ import pytest
 import torch
 
 from trainer import AdamW, CorpusError, DeviceError, RunRecord, RunSpec, SpecError, run_id, to_dict, train
-from trainer.corpus import load
+from trainer.data.corpus import load
 from trainer.execution import Execution, Interrupted, Progress
-from trainer.networks import build, initialize
+from trainer.models.networks import build, initialize
 from trainer.training import State, _by_autograd, _by_hand
 
 

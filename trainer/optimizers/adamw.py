@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from trainer.networks import rates as peak_rates
+from trainer.models.networks import rates as peak_rates
 from trainer.optimizers.rules import Update, decay
 from trainer.spec import AdamW, Muon, RunSpec
 

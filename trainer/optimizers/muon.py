@@ -15,12 +15,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from trainer.networks import layout
-from trainer.networks import rates as peak_rates
+from trainer.models.networks import layout
+from trainer.models.networks import rates as peak_rates
+from trainer.models.parameters import Part
+from trainer.models.parametrization import learning_rate, update_of
 from trainer.optimizers import adamw
 from trainer.optimizers.rules import Update, decay
-from trainer.parameters import Part
-from trainer.parametrization import learning_rate, update_of
 from trainer.spec import Muon, MuonScale, RunSpec
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)

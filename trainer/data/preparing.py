@@ -1,7 +1,7 @@
 """From documents to a corpus of token shards: deduplicated, split, tokenised, and written with a manifest.
 
 A corpus folder holds shards (`train-00000.bin`, ...; with several sources `NAME-train-00000.bin`, ...) in the format of
-`trainer.shards`, and `manifest.json` with the vocabulary, the hash of every shard, document offsets, bytes of text,
+`trainer.data.shards`, and `manifest.json` with the vocabulary, the hash of every shard, document offsets, bytes of text,
 sources, and how the split was made. The manifest is written last, and the folder gets its name once all is on disk.
 """
 
@@ -19,12 +19,12 @@ from typing import Any
 
 import numpy as np
 
+from trainer.data.manifests import NAME, SHARDS, SPLITS, Manifest, Shard, SourceManifest, Split, shards_hash, to_json
+from trainer.data.near_duplicates import near_copies
+from trainer.data.shards import Tokens, write_shard
+from trainer.data.splitting import DOCUMENT_CAP, FEW_FILES, HELDOUT_SHARE, PIECES, excerpt, pieces, split
+from trainer.data.tokenizing import Tokenized, Tokenizer
 from trainer.errors import CorpusError
-from trainer.manifests import NAME, SHARDS, SPLITS, Manifest, Shard, SourceManifest, Split, shards_hash, to_json
-from trainer.near_duplicates import near_copies
-from trainer.shards import Tokens, write_shard
-from trainer.splitting import DOCUMENT_CAP, FEW_FILES, HELDOUT_SHARE, PIECES, excerpt, pieces, split
-from trainer.tokenizing import Tokenized, Tokenizer
 
 FEWEST_PIECES = 1024
 """Sources with less text than this many pieces are cut into contiguous parts: drawn, a twentieth of them says little."""

@@ -10,10 +10,10 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from trainer.data.manifests import SPLITS
+from trainer.data.near_duplicates import near_duplicate_groups
+from trainer.data.sources import Source, TextFiles, files
 from trainer.errors import CorpusError
-from trainer.manifests import SPLITS
-from trainer.near_duplicates import near_duplicate_groups
-from trainer.sources import Source, TextFiles, files
 
 HELDOUT_SHARE = 0.05
 TUNING_SHARE = 0.025

@@ -24,7 +24,7 @@ TEXT_SUFFIXES = frozenset(
 
 _NOT_SOURCES = frozenset({"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__", "encodings"})
 _TRAIN_SHARE = 0.78
-"""Bytes left for training of those on disk: .784 for the standard library of Python 3.11 (see `trainer.corpus`)."""
+"""Bytes left for training of those on disk: .784 for the standard library of Python 3.11 (see `trainer.data.corpus`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +101,7 @@ def files(source: Source) -> list[tuple[str, Path]]:
 def estimate(source: Source) -> int:
     """Training bytes that a snapshot of `source` will hold, within a tenth or so, from file sizes alone.
 
-    Duplicates and what is held out are taken off by a fixed share; `trainer.corpus.snapshot` gives the exact number.
+    Duplicates and what is held out are taken off by a fixed share; `trainer.data.corpus.snapshot` gives the exact number.
 
     Raises:
         CorpusError: As `files`.

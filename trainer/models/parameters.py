@@ -12,7 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from trainer.parametrization import Group
+from trainer.models.parametrization import Group
 from trainer.spec import Shape
 
 Matrices = dict[str, Tensor]

@@ -10,8 +10,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from trainer.data.shards import MOST_IDS, Tokens
 from trainer.errors import CorpusError
-from trainer.shards import MOST_IDS, Tokens
 
 ENDS_OF_TEXT = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "[SEP]")
 """Tokens that end a document in known tokenizers, in the order in which they are looked for."""

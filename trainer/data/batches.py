@@ -15,10 +15,10 @@ from typing import Any, cast
 
 import numpy as np
 
-from trainer.corpus import Corpus
+from trainer.data.corpus import Corpus
+from trainer.data.manifests import Manifest
+from trainer.data.mixing import GOLDEN, assign
 from trainer.errors import CorpusError, SpecError
-from trainer.manifests import Manifest
-from trainer.mixing import GOLDEN, assign
 from trainer.spec import Data, RunSpec
 
 EPOCHS_KEPT = 2

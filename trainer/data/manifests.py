@@ -1,7 +1,7 @@
 """What a corpus folder says of itself: its `manifest.json`, of either format. Standard library only.
 
-Format 1 is a snapshot of plain text as bytes, one file a split (see `trainer.corpus`). Format 2 is token shards of one
-or several named sources (see `trainer.preparing`).
+Format 1 is a snapshot of plain text as bytes, one file a split (see `trainer.data.corpus`). Format 2 is token shards of one
+or several named sources (see `trainer.data.preparing`).
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class SourceManifest:
         train: Split that is trained on.
         heldout: Split whose scores are reported.
         tuning: Split whose scores choose a recipe.
-        chain: Numbers of the Markov chain that a synthetic source was drawn from (see `trainer.synthetic`).
+        chain: Numbers of the Markov chain that a synthetic source was drawn from (see `trainer.data.synthetic`).
     """
 
     name: str
@@ -166,7 +166,9 @@ def read_manifest(folder: Path) -> Manifest:
         state = path.stat()
         return _read(path, state.st_mtime_ns, state.st_size)
     except (FileNotFoundError, NotADirectoryError):
-        raise CorpusError(f"no corpus in {folder}; expected a manifest.json. Take a snapshot first, or prepare shards: isoflop prepare.") from None
+        raise CorpusError(
+            f"no corpus in {folder}; expected a manifest.json. Take a snapshot first, or prepare shards: isoflop prepare."
+        ) from None
 
 
 @lru_cache(maxsize=8)

@@ -3,8 +3,8 @@
 A snapshot folder holds `train.bin`, `heldout.bin` (for scores that are reported), `tuning.bin` (for scores that choose
 a recipe) and `manifest.json`. Tokens are bytes. Each document ends with one zero byte, which belongs to it.
 
-Two machines with the same files make the same snapshot, wherever the files lie (see `trainer.splitting`). `load` opens
-such a snapshot, and token shards that `trainer.preparing` made.
+Two machines with the same files make the same snapshot, wherever the files lie (see `trainer.data.splitting`). `load` opens
+such a snapshot, and token shards that `trainer.data.preparing` made.
 """
 
 from __future__ import annotations
@@ -19,8 +19,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainer.errors import CorpusError
-from trainer.manifests import (
+from trainer.data.manifests import (
     BYTES,
     NAME,
     SPLITS,
@@ -32,8 +31,9 @@ from trainer.manifests import (
     shards_hash,
     to_json,
 )
-from trainer.sources import Source, describe, estimate
-from trainer.splitting import DOCUMENT_CAP, HELDOUT_SHARE, documents, excerpt, split
+from trainer.data.sources import Source, describe, estimate
+from trainer.data.splitting import DOCUMENT_CAP, HELDOUT_SHARE, documents, excerpt, split
+from trainer.errors import CorpusError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -164,7 +164,7 @@ def check_tokens(corpus: Corpus) -> None:
     Raises:
         CorpusError: A split has one.
     """
-    from trainer.shards import largest_token
+    from trainer.data.shards import largest_token
 
     for source in corpus.sources:
         for name in SPLITS:
@@ -205,7 +205,7 @@ def _open_bytes(folder: Path, manifest: Manifest) -> Corpus:
 
 
 def _open_shards(folder: Path, manifest: Manifest) -> Corpus:
-    from trainer.shards import joined, read_shard
+    from trainer.data.shards import joined, read_shard
 
     found = shards_hash(manifest.vocab, manifest.tokenizer, manifest.sources)
     if found != manifest.hash:

@@ -15,7 +15,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from trainer.parameters import Matrices
+from trainer.models.parameters import Matrices
 from trainer.spec import Activation, Transformer
 
 BALANCE_WEIGHT = 0.01

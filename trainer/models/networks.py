@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from trainer import gradient, lstm, model
-from trainer.parameters import Matrices, Part
-from trainer.parametrization import init_std, learning_rate
+from trainer.models import gradient, lstm, transformer
+from trainer.models.parameters import Matrices, Part
+from trainer.models.parametrization import init_std, learning_rate
 from trainer.spec import LSTM, Optimizer, Parametrization, RunSpec, Shape, Transformer
 
 
@@ -51,14 +51,14 @@ class Family(NamedTuple):
 
 
 def _transformer(spec: RunSpec, device: str) -> Network:
-    built = model.build(spec, device)
+    built = transformer.build(spec, device)
     return Network(
         shape=built.shape,
         parts=built.parts,
         dtype=built.dtype,
         logit_scale=built.logit_scale,
-        logits=partial(model.logits, built),
-        losses=partial(model.losses, built),
+        logits=partial(transformer.logits, built),
+        losses=partial(transformer.losses, built),
         by_hand=partial(gradient.loss_and_gradient, built) if gradient.serves(built.shape) else None,
     )
 
@@ -77,7 +77,7 @@ def _lstm(spec: RunSpec, device: str) -> Network:
 
 
 FAMILIES: dict[type, Family] = {
-    Transformer: Family(layout=model.layout, build=_transformer),
+    Transformer: Family(layout=transformer.layout, build=_transformer),
     LSTM: Family(layout=lstm.layout, build=_lstm),
 }
 

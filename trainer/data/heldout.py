@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from trainer.batches import source_shares
+from trainer.data.batches import source_shares
+from trainer.data.manifests import Manifest, Split
 from trainer.errors import CorpusError
-from trainer.manifests import Manifest, Split
 from trainer.spec import Data
 
 LEAST_QUESTIONS = 8

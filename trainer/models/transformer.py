@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from trainer import experts
-from trainer.operations import (
+from trainer.models import experts
+from trainer.models.operations import (
     causal_attention,
     causal_mask,
     join_heads,
@@ -21,8 +21,8 @@ from trainer.operations import (
     rms_norm,
     rotary_table,
 )
-from trainer.parameters import Matrices, Part, head_matrix
-from trainer.parametrization import attention_scale, logit_scale
+from trainer.models.parameters import Matrices, Part, head_matrix
+from trainer.models.parametrization import attention_scale, logit_scale
 from trainer.spec import Activation, RunSpec, Transformer
 
 ROTARY_BASE_OVER_CONTEXT = 2.0

@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
+from trainer.data.manifests import Manifest
+from trainer.data.mixing import GOLDEN
 from trainer.errors import CorpusError
-from trainer.manifests import Manifest
-from trainer.mixing import GOLDEN
 
 MOST_CONTEXTS = 1 << 20
 BURN_IN = 64
@@ -160,7 +160,7 @@ def _mixed(numbers: Hashes) -> Hashes:
 
 def write(chain: Chain, folder: Path, *, tokens: int) -> Manifest:
     """Draw a corpus from a chain and write it; its splits are drawn one by one, so that they share nothing."""
-    from trainer.preparing import SplitTokens, write_corpus
+    from trainer.data.preparing import SplitTokens, write_corpus
 
     parts = {}
     for split, share in SHARES.items():

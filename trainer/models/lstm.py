@@ -19,10 +19,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from trainer.gradient import norm, norm_back, put_embedding, put_loss, put_product
-from trainer.operations import rms_norm
-from trainer.parameters import Matrices, Part, head_matrix
-from trainer.parametrization import logit_scale
+from trainer.models.gradient import norm, norm_back, put_embedding, put_loss, put_product
+from trainer.models.operations import rms_norm
+from trainer.models.parameters import Matrices, Part, head_matrix
+from trainer.models.parametrization import logit_scale
 from trainer.spec import LSTM, RunSpec
 
 FORGET_OFFSET = 1.0
@@ -45,7 +45,7 @@ def layout(shape: LSTM) -> tuple[Part, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """What the forward pass needs beside parameters; see `trainer.networks.Network`."""
+    """What the forward pass needs beside parameters; see `trainer.models.networks.Network`."""
 
     shape: LSTM
     parts: tuple[Part, ...]
@@ -111,7 +111,7 @@ class _Layer(NamedTuple):
 def loss_and_gradient(
     model: Model, weights: Matrices, gradients: Matrices, tokens_BT: Tensor, targets_BT: Tensor
 ) -> Tensor:
-    """Summed loss of a batch, its gradient written into `gradients`; see `trainer.gradient.loss_and_gradient`."""
+    """Summed loss of a batch, its gradient written into `gradients`; see `trainer.models.gradient.loss_and_gradient`."""
     T = tokens_BT.shape[1]
     tokens_n = tokens_BT.t().reshape(-1)
     x_nD = weights["embedding"].index_select(0, tokens_n)

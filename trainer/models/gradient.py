@@ -3,7 +3,7 @@
 A step of a one-layer model is a few milliseconds, of which autograd's bookkeeping is up to half. Each part below is a
 pair: `_x` runs forward and keeps what its gradient needs, `_x_back` turns the gradient of the residual stream at its
 output into that at its input and fills in the gradients of its matrices. Tests hold both against autograd on
-`trainer.model`.
+`trainer.models.transformer`.
 
 Legend: B batch, T context, n = B x T tokens, D width, F feed-forward width, V vocabulary, N heads, K head size,
 M heads of keys, G = N / M queries that share one, R = G + 2, H = B x M, P columns of the projection to all of them.
@@ -18,8 +18,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from trainer.model import Model, activate, embed
-from trainer.operations import (
+from trainer.models.operations import (
     NORM_EPSILON,
     attention_weights,
     join_heads,
@@ -27,7 +26,8 @@ from trainer.operations import (
     split_heads,
     turn,
 )
-from trainer.parameters import Described, Matrices, head_matrix
+from trainer.models.parameters import Described, Matrices, head_matrix
+from trainer.models.transformer import Model, activate, embed
 from trainer.spec import Transformer
 
 
@@ -61,7 +61,7 @@ def loss_and_gradient(
 
     Args:
         model: The model.
-        weights: Its matrices (see `trainer.parameters.matrices`), without autograd.
+        weights: Its matrices (see `trainer.models.parameters.matrices`), without autograd.
         gradients: fp32 matrices of the same shapes, overwritten.
         tokens_BT: Inputs.
         targets_BT: The tokens that follow them.
