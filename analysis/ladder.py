@@ -1,7 +1,7 @@
 """Predictions of runs before they are made, and their score afterwards: fit small, predict large, train, compare.
 
 Three methods predict the same points. The parametric law, whose interval holds the law's error by bootstrap and the
-runs' scatter; the same law without a floor E, a pure power law; and a local slope: the largest curve's parabola moved
+runs' scatter; the additive law without a floor E, a pure power law; and a local slope: the largest curve's parabola moved
 along the straight lines in logarithms through the two largest budgets' minima. Scores are errors in nats, the compute that
 such an error is worth, and the interval score of Gneiting and Raftery 2007 (J. Am. Stat. Assoc. 102, 359), which
 charges an interval for its width and for what it misses.
@@ -106,7 +106,7 @@ def predict_targets(
     if form == AUTO:
         form = min(backtests, key=lambda name: backtests[name], default=FORMS[0])
     fit = fit_form(runs, form, seed=seed)
-    pure = fit_form(runs, form, fixed={"E": NO_FLOOR}, seed=seed)
+    pure = fit_form(runs, "additive", fixed={"E": NO_FLOOR}, seed=seed)
     predicted = {
         name: (each.predict(N, D), prediction_half_widths(each, N, D, seeds, level))
         for name, each in ((LAW, fit), (POWER_LAW, pure))
