@@ -28,7 +28,7 @@ def describe_laws() -> dict[str, Any]:
             }
             for recipe in RECIPES.values()
         ],
-        "exponents": {"source": HESTNESS.source, "verified": HESTNESS.verified, "values": dict(HESTNESS.values)},
+        "exponents": {"source": HESTNESS.source, "compared": HESTNESS.compared, "values": dict(HESTNESS.values)},
         "models": [
             {
                 "name": model.name,
@@ -37,7 +37,7 @@ def describe_laws() -> dict[str, Any]:
                 "tokens_per_param": model.tokens_per_param,
                 "flops": model.flops,
                 "source": model.source,
-                "verified": model.verified,
+                "compared": model.compared,
             }
             for model in KNOWN_MODELS
         ],

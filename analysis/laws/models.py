@@ -14,14 +14,15 @@ class KnownModel:
         params: Total parameters as published.
         tokens: Training tokens as published.
         source: Paper or model card.
-        verified: Whether size and tokens were compared with a copy of the source's table when they were entered.
+        compared: Whether size and tokens were compared with another account of the source (a survey, a repository, a model
+            card); the others are from memory. The papers themselves were not opened.
     """
 
     name: str
     params: float
     tokens: float
     source: str
-    verified: bool = False
+    compared: bool = False
 
     @property
     def tokens_per_param(self) -> float:
@@ -34,30 +35,30 @@ class KnownModel:
         return 6 * self.params * self.tokens
 
 
-def _model(name: str, params: float, tokens: float, source: str, *, verified: bool = False) -> KnownModel:
-    return KnownModel(name=name, params=params, tokens=tokens, source=source, verified=verified)
+def _model(name: str, params: float, tokens: float, source: str, *, compared: bool = False) -> KnownModel:
+    return KnownModel(name=name, params=params, tokens=tokens, source=source, compared=compared)
 
 
 _TABLE_1 = "; table 1 of arXiv:2203.15556"
 
 
 KNOWN_MODELS = (
-    _model("GPT-3", 175e9, 300e9, "arXiv:2005.14165" + _TABLE_1, verified=True),
-    _model("Gopher", 280e9, 300e9, "arXiv:2112.11446" + _TABLE_1, verified=True),
-    _model("MT-NLG", 530e9, 270e9, "arXiv:2201.11990" + _TABLE_1, verified=True),
-    _model("Chinchilla", 70e9, 1.4e12, "arXiv:2203.15556", verified=True),
-    _model("PaLM", 540e9, 780e9, "arXiv:2204.02311", verified=True),
+    _model("GPT-3", 175e9, 300e9, "arXiv:2005.14165" + _TABLE_1, compared=True),
+    _model("Gopher", 280e9, 300e9, "arXiv:2112.11446" + _TABLE_1, compared=True),
+    _model("MT-NLG", 530e9, 270e9, "arXiv:2201.11990" + _TABLE_1, compared=True),
+    _model("Chinchilla", 70e9, 1.4e12, "arXiv:2203.15556", compared=True),
+    _model("PaLM", 540e9, 780e9, "arXiv:2204.02311", compared=True),
     _model("OPT-175B", 175e9, 180e9, "arXiv:2205.01068"),
     _model("Pythia-12B", 12e9, 300e9, "arXiv:2304.01373"),
-    _model("LLaMA-7B", 6.7e9, 1.0e12, "arXiv:2302.13971", verified=True),
-    _model("LLaMA-65B", 65.2e9, 1.4e12, "arXiv:2302.13971", verified=True),
+    _model("LLaMA-7B", 6.7e9, 1.0e12, "arXiv:2302.13971", compared=True),
+    _model("LLaMA-65B", 65.2e9, 1.4e12, "arXiv:2302.13971", compared=True),
     _model("Llama 2 7B", 6.7e9, 2.0e12, "arXiv:2307.09288"),
     _model("Llama 2 70B", 70e9, 2.0e12, "arXiv:2307.09288"),
     _model("Falcon-180B", 180e9, 3.5e12, "arXiv:2311.16867"),
     _model("DeepSeek LLM 67B", 67e9, 2.0e12, "arXiv:2401.02954"),
     _model("Llama 3 8B", 8.03e9, 15e12, "Llama 3 model card, 2024"),
     _model("Llama 3 70B", 70.6e9, 15e12, "Llama 3 model card, 2024"),
-    _model("Llama 3.1 405B", 405e9, 15.6e12, "arXiv:2407.21783", verified=True),
+    _model("Llama 3.1 405B", 405e9, 15.6e12, "arXiv:2407.21783", compared=True),
     _model("Qwen2.5-72B", 72.7e9, 18e12, "arXiv:2412.15115"),
 )
 """Models whose sizes and token counts were published."""
@@ -76,7 +77,7 @@ class Accelerator:
     source: str
 
 
-_NVIDIA = "NVIDIA data sheet"
+_NVIDIA = "NVIDIA data sheet, by secondary accounts of it"
 _CLOUD_TPU = "Google Cloud TPU documentation"
 
 

@@ -121,12 +121,12 @@ class Exponents:
     Attributes:
         values: By domain.
         source: Paper.
-        verified: Whether every digit was compared with a copy of the paper.
+        compared: Whether every digit was compared with another account of the paper.
     """
 
     values: Mapping[str, float]
     source: str
-    verified: bool
+    compared: bool
 
 
 HESTNESS = Exponents(
@@ -137,8 +137,8 @@ HESTNESS = Exponents(
         "speech recognition": -0.30,
         "image classification (top-1)": -0.309,
     },
-    source="Hestness et al. 2017, arXiv:1712.00409; unverified: only the domains and their range of -.07 to -.35 were",
-    verified=False,
+    source="Hestness et al. 2017, arXiv:1712.00409; from memory: only the domains and their range of -.07 to -.35 were",
+    compared=False,
 )
 
 

@@ -111,7 +111,7 @@ def show_laws() -> None:
     console.print("\nKnown models, tokens per parameter:")
     for model in document["models"]:
         sizes = f"{notation.count(model['params'])} params, {notation.count(model['tokens'])} tokens"
-        source = model["source"] + ("" if model["verified"] else "; unverified")
+        source = model["source"] + ("" if model["compared"] else "; from memory")
         console.print(f"  {model['name']:<18}{model['tokens_per_param']:>7.1f}  {sizes} ({source})", soft_wrap=True)
     console.print("\nAccelerators, dense bf16 peak (isoflop allocate --gpu NAME):")
     for name, device in document["accelerators"].items():
