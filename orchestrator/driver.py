@@ -104,7 +104,13 @@ class Driver:
                 self.events.close()
         if self._failure:
             raise self._failure
-        return Result(counts=self._plan_counts(), stopped=self._stopping, interrupted=self._interrupted)
+        chosen = self.plan.limits is not None and self._stopping is None
+        return Result(
+            counts=self._plan_counts(),
+            stopped=self._stopping,
+            interrupted=self._interrupted,
+            enough=self.proposer.ending if chosen else None,
+        )
 
     # --- start and end
 

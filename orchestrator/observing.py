@@ -61,8 +61,10 @@ class Result:
         counts: Runs of the plan by status.
         stopped: Why it ended early, None where nothing is left to do.
         interrupted: Whether somebody or something stopped it before the sweep's own rule would have.
+        enough: Why a sampler proposed no more; None for a grid, and where somebody stopped it.
     """
 
     counts: Counter[str]
     stopped: str | None
     interrupted: bool
+    enough: str | None = None

@@ -29,6 +29,8 @@ def show(store: str, result: Result, repeat: str) -> int:
         return INTERRUPTED
     if result.stopped is not None:
         say(f"ended early: {result.stopped}")
+    if result.enough is not None:
+        say(f"nothing more is proposed: {result.enough}")
     if sum(result.counts[status] for status in DONE):
         _report(store)
     return 2 if failed else 0

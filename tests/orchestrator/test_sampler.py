@@ -314,7 +314,8 @@ def test_status_of_a_sampler_says_why_and_how_the_interval_shrank(tmp_path: Path
         "sizes={shapes: [{width: 8}, {width: 12}, {width: 16}, {width: 20}, {width: 24}]}",
     ]  # fmt: skip
     store = tmp_path / "store"
-    run(load_sweep("smoke", settings), store, Options(inline=True))
+    result = run(load_sweep("smoke", settings), store, Options(inline=True))
+    assert result.enough is not None
     document = json.loads(json.dumps(status(str(store)), allow_nan=False))
     made = document["runs"]
     assert 8 <= document["counts"]["ok"] == made <= 11
