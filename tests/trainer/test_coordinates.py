@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from trainer import RunSpec, coordinates, networks
+from trainer import RunSpec, coordinates
 from trainer.coordinates import Check, Coordinate, Kind, check
-from trainer.models import transformer
+from trainer.models import networks, transformer
 from trainer.models.parameters import matrices
 
 
