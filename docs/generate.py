@@ -23,7 +23,7 @@ DOCS = Path(__file__).resolve().parent
 SWEEP_HEAD = """\
 # The sweep file
 
-Generated from `orchestrator/sweep.py` by `make docs`; a test keeps it true.
+Generated from `orchestrator/sweep/sweep.py` by `make docs`; a test keeps it true.
 
 A sweep file is YAML. Unknown keys are refused with the key that was probably meant; `1e18` is a number.
 `--set KEY=VALUE` replaces a value from the command line, with dots between sections: `--set data.allow_epochs=4`.

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 
 def load_sweep(source: str | Path, overrides: Sequence[str] = ()) -> Sweep:
-    """Read and check a sweep file or preset; see `orchestrator.sweepfile.load_sweep`."""
+    """Read and check a sweep file or preset; see `orchestrator.sweep.file.load_sweep`."""
     from orchestrator.version import refuse_shadowed_packages
 
     refuse_shadowed_packages()
-    from orchestrator.sweepfile import load_sweep as load
+    from orchestrator.sweep.file import load_sweep as load
 
     return load(source, overrides)
 

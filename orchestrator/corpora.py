@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from orchestrator import planning
 from orchestrator.errors import SweepError
 from orchestrator.store import ObjectExists, Store
-from orchestrator.texts import SYNTHETIC, Data, TextSource
+from orchestrator.sweep.data import SYNTHETIC, Data, TextSource
 from trainer import CorpusError
 from trainer.data.sources import Package, Source, StandardLibrary, TextFiles, estimate
 

@@ -13,7 +13,7 @@ from orchestrator.errors import StoreError, SubmissionError
 from orchestrator.execution.jobs import Job, JobServer
 from orchestrator.packing import Package, choose, write_archive
 from orchestrator.sweep import Sweep
-from orchestrator.sweepfile import load_sweep, presets
+from orchestrator.sweep.file import load_sweep, presets
 from orchestrator.version import SUBMITTED_BY, code_version, refuse_shadowed_packages
 
 

@@ -35,7 +35,7 @@ def plan(
     from orchestrator import corpora, cost, planning
     from orchestrator.cli import planned
     from orchestrator.store import Store
-    from orchestrator.sweepfile import load_sweep
+    from orchestrator.sweep.file import load_sweep
 
     wanted = load_sweep(sweep, settings or ())
     place = Store(store or default_store(wanted.name))
@@ -62,7 +62,7 @@ def run(
     """Run a sweep, or continue it; ends with fits and a report."""
     from orchestrator import running
     from orchestrator.cli import ending, live, planned
-    from orchestrator.sweepfile import load_sweep
+    from orchestrator.sweep.file import load_sweep
     from orchestrator.tracking.choosing import mirrored, tracker_of
     from orchestrator.version import refuse_other_than_submitted
 

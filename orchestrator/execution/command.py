@@ -23,9 +23,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from orchestrator import placeholders
 from orchestrator.errors import SweepError
 from orchestrator.execution import guard, logs, records
+from orchestrator.sweep import placeholders
 from trainer import RunRecord, RunSpec, TrainerError, run_id, to_dict
 from trainer.execution import Execution, Interrupted, Progress
 

@@ -22,7 +22,7 @@ from orchestrator.observing import Snapshot
 from orchestrator.planning import plan
 from orchestrator.store import Store
 from orchestrator.store.contents import read_contents
-from orchestrator.sweepfile import load_sweep
+from orchestrator.sweep.file import load_sweep
 
 MODEL = CostModel(step_seconds=1e-3, token_seconds=1e-6, flops_per_second=8e10)
 

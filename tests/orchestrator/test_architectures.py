@@ -11,7 +11,7 @@ from orchestrator.cost import CostModel
 from orchestrator.errors import SweepError
 from orchestrator.planning import Corpus, Plan, plan, point_row
 from orchestrator.running import Options, run
-from orchestrator.sweepfile import load_sweep
+from orchestrator.sweep.file import load_sweep
 from trainer import LSTM, Transformer, count_params, flops_per_token
 
 COST = CostModel(step_seconds=1e-3, token_seconds=0.0, flops_per_second=1e10)

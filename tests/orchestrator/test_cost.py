@@ -8,7 +8,7 @@ import pytest
 from orchestrator.cost import CostModel, Work, first_guess, fitted
 from orchestrator.errors import SweepError
 from orchestrator.planning import Corpus, plan
-from orchestrator.sweepfile import load_sweep
+from orchestrator.sweep.file import load_sweep
 
 TRUE = CostModel(step_seconds=3e-3, token_seconds=4e-6, flops_per_second=2e10)
 GUESS = CostModel(step_seconds=1e-3, token_seconds=1e-6, flops_per_second=8e10)

@@ -9,7 +9,7 @@ import pytest
 from orchestrator.cost import CostModel
 from orchestrator.forecast import Forecast, informed, shares_done
 from orchestrator.planning import Corpus, Plan, plan
-from orchestrator.sweepfile import load_sweep
+from orchestrator.sweep.file import load_sweep
 
 MODEL = CostModel(step_seconds=1e-3, token_seconds=1e-6, flops_per_second=8e10)
 

@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.cost import CostModel
 from orchestrator.planning import Corpus, plan
-from orchestrator.sweepfile import load_sweep
+from orchestrator.sweep.file import load_sweep
 
 COST = CostModel(step_seconds=1e-3, token_seconds=0.0, flops_per_second=1e10)
 CORPUS = Corpus(hash="c" * 64, train_tokens=10_000_000, exact=True)

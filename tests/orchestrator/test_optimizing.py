@@ -9,7 +9,7 @@ import pytest
 import trainer
 from orchestrator import cost, planning
 from orchestrator.errors import SweepError
-from orchestrator.sweepfile import load_sweep
+from orchestrator.sweep.file import load_sweep
 
 SWEEP = """\
 name: mine

@@ -9,7 +9,7 @@ import pytest
 from orchestrator.cost import CostModel
 from orchestrator.errors import SweepError
 from orchestrator.planning import BUDGET_TOLERANCE, Corpus, Plan, plan
-from orchestrator.sweepfile import load_sweep
+from orchestrator.sweep.file import load_sweep
 from trainer import count_params, flops_per_token
 
 COST = CostModel(step_seconds=1e-3, token_seconds=0.0, flops_per_second=1e10)

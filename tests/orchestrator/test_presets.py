@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.cost import CostModel
 from orchestrator.planning import Corpus, Plan, plan
-from orchestrator.sweepfile import load_sweep, presets
+from orchestrator.sweep.file import load_sweep, presets
 
 COST = CostModel(step_seconds=1e-3, token_seconds=1e-6, flops_per_second=7e10)
 CORPUS = Corpus(hash="c" * 64, train_tokens=8_000_000, exact=True)

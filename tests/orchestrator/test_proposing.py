@@ -5,7 +5,7 @@ from __future__ import annotations
 from orchestrator import cost
 from orchestrator.planning import Corpus, Plan, plan
 from orchestrator.proposing import Proposer
-from orchestrator.sweepfile import load_sweep
+from orchestrator.sweep.file import load_sweep
 
 COST = cost.first_guess()
 CORPUS = Corpus(hash="c" * 64, train_tokens=10_000_000, exact=True)

@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator import cost, planning
 from orchestrator.errors import SweepError
-from orchestrator.sweepfile import load_sweep
+from orchestrator.sweep.file import load_sweep
 
 SWEEP = """\
 name: mine

@@ -22,7 +22,7 @@ from orchestrator.proposing.sampler import IsoFlopSampler
 from orchestrator.proposing.space import Known, space_of
 from orchestrator.running import Options, run
 from orchestrator.status import status
-from orchestrator.sweepfile import load_sweep
+from orchestrator.sweep.file import load_sweep
 
 COST = cost.first_guess()
 CORPUS = Corpus(hash="c" * 64, train_tokens=10**10, exact=True)

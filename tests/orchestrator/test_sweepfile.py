@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import SweepError
-from orchestrator.sweepfile import load_sweep, presets
+from orchestrator.sweep.file import load_sweep, presets
 
 SOUND = """\
 name: mine

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
-from orchestrator.sections import Section, Whole
+from orchestrator.sweep.sections import Section, Whole
 from trainer.shapes import Family
 from trainer.spec import Activation, Positions
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Discriminator, Field, Tag
 
 import trainer
-from orchestrator.sections import Section, Whole
+from orchestrator.sweep.sections import Section, Whole
 from trainer import recipe
 from trainer.spec import DecayRule, MuonScale
 

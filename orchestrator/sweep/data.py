@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from orchestrator.sections import Section, Whole
+from orchestrator.sweep.sections import Section, Whole
 
 SYNTHETIC = ("order", "symbols", "zipf", "tokens", "chain_seed")
 """Keys that only a synthetic source has."""

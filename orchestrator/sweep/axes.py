@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.texts import SYNTHETIC
+from orchestrator.sweep.data import SYNTHETIC
 
 Overrides = Mapping[str, Any]
 """Values by the dotted path of the key that they replace, such as {"model.activation": "swiglu"}."""

@@ -15,7 +15,7 @@ from pydantic_core import ErrorDetails
 
 from orchestrator.errors import SweepError
 from orchestrator.sweep import Sweep, VariantError
-from orchestrator.texts import Data, TextSource
+from orchestrator.sweep.data import Data, TextSource
 
 Location = tuple[str | int, ...]
 
