@@ -30,13 +30,14 @@ from torch.nn import functional
 sys.path.pop(0)  # this file has the package's name and would be found first
 
 from trainer import AdamW, Data, RunSpec, Schedule, Transformer, count_params, flops_per_token, optimizers, train
+from trainer.backward import gradient_function
 from trainer.data.corpus import snapshot
 from trainer.data.sources import TextFiles
 from trainer.execution import Execution
 from trainer.memory import keep_freed_memory
 from trainer.models.networks import build, initialize
 from trainer.spec import Precision
-from trainer.training import State, _gradient_function
+from trainer.state import State
 
 SHAPES = {  # layers, width, heads, context, windows a step
     "1e4, 512 tokens": (1, 28, 1, 64, 8),
@@ -117,7 +118,7 @@ def our_step(
     state = State(parameters=parameters, optimizer=optimizers.start(spec, parameters))
     gradient = torch.empty_like(parameters)
     update = optimizers.bind(spec, parameters, gradient, state.optimizer)
-    gradient_of = _gradient_function(spec, build(spec), state, gradient, len(tokens_BT))
+    gradient_of = gradient_function(spec, build(spec), state, gradient, len(tokens_BT))
 
     def step() -> None:
         with torch.inference_mode():

@@ -8,17 +8,15 @@ from __future__ import annotations
 import math
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
-from typing import Any
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from trainer import checkpoint, optimizers
-from trainer.checkpoint import Checkpoint
+from trainer.backward import goes_by_hand, gradient_function, one_pass
 from trainer.data import heldout
 from trainer.data.batches import feed
 from trainer.data.corpus import Corpus, load
@@ -28,13 +26,13 @@ from trainer.evaluation import evaluate_corpus
 from trainer.execution import Execution, Interrupted, Progress
 from trainer.identity import run_id
 from trainer.memory import device_bytes, footprint, keep_freed_memory
-from trainer.models.networks import Network, build, initialize
-from trainer.models.parameters import matrices
-from trainer.noise import Look, look, noise_scale
+from trainer.models.networks import Network, build
+from trainer.noise import look, noise_scale
 from trainer.probing import probe
 from trainer.record import Best, CurvePoint, Numerics, RunRecord
 from trainer.schedule import learning_rate_factor
 from trainer.spec import RECIPE_VERSION, RunSpec
+from trainer.state import State, resume, save, start
 from trainer.trunk import branch_step, trunk_id
 
 STEPS_AHEAD = 32
@@ -44,39 +42,6 @@ CHECKS = 50
 """Divergence is looked for this many times in a run."""
 STRIKES = 5
 """Checks in a row with the smoothed loss above its start that end a run."""
-
-Gradient = Callable[[Tensor], Tensor]
-
-
-@dataclass(kw_only=True)
-class State:
-    """What a run carries from step to step; a checkpoint holds all of it.
-
-    Attributes:
-        parameters: All parameters.
-        optimizer: The optimiser's state, tensors by name.
-        step: Steps done.
-        smoothed: Training loss averaged over about the last tenth of the steps, nats per token.
-        start: Loss of the first step.
-        strikes: Checks in a row that found `smoothed` above `start`.
-        curve: Training curve so far.
-        best: The best evaluation during training so far.
-        noise: Measurements of the gradient noise so far.
-        looking_seconds: Time that evaluations during this attempt took.
-        unread: Losses of the latest steps, still on the device.
-    """
-
-    parameters: Tensor
-    optimizer: dict[str, Tensor]
-    step: int = 0
-    smoothed: float = math.nan
-    start: float = math.nan
-    strikes: int = 0
-    curve: list[CurvePoint] = field(default_factory=list)
-    best: Best | None = None
-    noise: list[Look] = field(default_factory=list)
-    looking_seconds: float = 0.0
-    unread: list[Tensor] = field(default_factory=list)
 
 
 def train(spec: RunSpec, execution: Execution) -> RunRecord:
@@ -140,9 +105,9 @@ def _train(spec: RunSpec, execution: Execution) -> RunRecord:
     corpus = load(execution.corpus, expect=spec.data.corpus)
     numerics = _prepare(spec, execution, corpus)
     model = build(spec, execution.device)
-    state = _resume(spec, execution, numerics) or _start(spec, execution.device)
+    state = resume(spec, execution, numerics) or start(spec, execution.device)
     resumed_at = state.step
-    with torch.no_grad(), torch.inference_mode(_goes_by_hand(model, execution.device)):
+    with torch.no_grad(), torch.inference_mode(goes_by_hand(model, execution.device)):
         reason = _run_steps(spec, execution, corpus, model, state, numerics)
     record = RunRecord(
         status="diverged" if reason else "ok",
@@ -214,17 +179,12 @@ def _prepare(spec: RunSpec, execution: Execution, corpus: Corpus) -> Numerics:
     )
 
 
-def _start(spec: RunSpec, device: str) -> State:
-    parameters = initialize(spec.model, spec.parametrization, spec.seed).to(device)
-    return State(parameters=parameters, optimizer=optimizers.start(spec, parameters))
-
-
 def _run_steps(
     spec: RunSpec, execution: Execution, corpus: Corpus, model: Network, state: State, numerics: Numerics
 ) -> str | None:
     """Take all steps that remain; gives the reason where the run diverged."""
     gradient = torch.empty_like(state.parameters)
-    gradient_of = _gradient_function(spec, model, state, gradient, numerics.micro_batch)
+    gradient_of = gradient_function(spec, model, state, gradient, numerics.micro_batch)
     update = optimizers.bind(spec, state.parameters, gradient, state.optimizer)
     looked = set(heldout.during_steps(spec.steps, spec.data.during))
     recorded = {*_curve_steps(spec), *looked}
@@ -233,7 +193,7 @@ def _run_steps(
     polled = saved = time.monotonic()
     execution.on_progress(Progress(step=state.step, steps=spec.steps, train_loss=None))
     part = torch.empty_like(gradient) if spec.noise_every else None
-    of_part = None if part is None else _one_pass(model, state.parameters)(model, state.parameters, part)
+    of_part = None if part is None else one_pass(model, state.parameters, part)
     for tokens_BT in _batches(spec, corpus, execution.device, state.step):
         if part is not None and of_part is not None and state.step % spec.noise_every == 0:
             state.noise += filter(None, [look(tokens_BT, state.step, of_part, part)])
@@ -260,7 +220,7 @@ def _run_steps(
             stop = execution.should_stop()
             if stop or now - saved >= execution.checkpoint_seconds:
                 saved = now
-                _save(execution.checkpoints, run_id(spec), state, numerics)
+                save(execution.checkpoints, run_id(spec), state, numerics)
             execution.on_progress(Progress(step=state.step, steps=spec.steps, train_loss=state.smoothed))
             if stop:
                 raise Interrupted(f"asked to stop after step {state.step} of {spec.steps}")
@@ -289,59 +249,6 @@ def _batches(spec: RunSpec, corpus: Corpus, device: str, step: int) -> Iterator[
         tokens = reading.windows(spec.windows_before(step), count * size)
         yield from torch.from_numpy(tokens).to(device).view(count, size, -1)
         step += count
-
-
-def _gradient_function(spec: RunSpec, model: Network, state: State, gradient: Tensor, micro_batch: int) -> Gradient:
-    """What a step calls on its batch: puts the gradient of the summed loss into `gradient` and gives that loss."""
-    one_pass = _one_pass(model, state.parameters)
-    if micro_batch >= spec.batch_contexts:
-        return one_pass(model, state.parameters, gradient)
-    part = torch.empty_like(gradient)
-    of_part = one_pass(model, state.parameters, part)
-
-    def in_parts(tokens_BT: Tensor) -> Tensor:
-        losses = []
-        gradient.zero_()
-        for part_BT in torch.split(tokens_BT, micro_batch):
-            losses.append(of_part(part_BT))
-            gradient.add_(part)
-        return torch.stack(losses).sum()
-
-    return in_parts
-
-
-def _one_pass(model: Network, parameters: Tensor) -> Callable[[Network, Tensor, Tensor], Gradient]:
-    return _by_hand if _goes_by_hand(model, parameters.device.type) else _by_autograd
-
-
-def _goes_by_hand(model: Network, device: str) -> bool:
-    return device == "cpu" and model.by_hand is not None
-
-
-def _by_hand(model: Network, parameters: Tensor, gradient: Tensor) -> Gradient:
-    loss_and_gradient = model.by_hand
-    assert loss_and_gradient is not None
-    into = matrices(model._replace(dtype=torch.float32), gradient)
-    lasting = matrices(model, parameters) if model.dtype == torch.float32 else None
-
-    def run(tokens_BT: Tensor) -> Tensor:
-        weights = lasting or matrices(model, parameters)
-        return loss_and_gradient(weights, into, tokens_BT[:, :-1], tokens_BT[:, 1:])
-
-    return run
-
-
-def _by_autograd(model: Network, parameters: Tensor, gradient: Tensor) -> Gradient:
-    """On a GPU, where Python runs ahead of the device and autograd's bookkeeping costs nothing, and without a `by_hand`."""
-
-    def run(tokens_BT: Tensor) -> Tensor:
-        with torch.enable_grad():
-            leaf = parameters.detach().requires_grad_()
-            loss, objective = model.losses(matrices(model, leaf), tokens_BT[:, :-1], tokens_BT[:, 1:])
-        gradient.copy_(torch.autograd.grad(objective, leaf)[0])
-        return loss.detach()
-
-    return run
 
 
 def _read_losses(state: State, spec: RunSpec) -> None:
@@ -385,54 +292,4 @@ def _leave_trunk(spec: RunSpec, execution: Execution, state: State, numerics: Nu
     assert execution.trunk is not None
     if not (execution.trunk / checkpoint.name_of(state.step)).exists():
         _read_losses(state, spec)
-        _save(execution.trunk, trunk_id(spec), state, numerics, keep=None)
-
-
-def _save(
-    folder: Path | None, identity: str, state: State, numerics: Numerics, keep: int | None = checkpoint.KEEP
-) -> None:
-    if folder is None:
-        return
-    values: dict[str, Any] = {
-        "smoothed": state.smoothed.hex(),
-        "start": state.start.hex(),
-        "strikes": state.strikes,
-        "curve": [asdict(point) for point in state.curve],
-        "best": None if state.best is None else asdict(state.best),
-        "noise": [asdict(look) for look in state.noise],
-    }
-    tensors = {"parameters": state.parameters, **state.optimizer}
-    checkpoint.write(
-        folder,
-        Checkpoint(run_id=identity, signature=numerics.signature, step=state.step, tensors=tensors, values=values),
-        keep=keep,
-    )
-
-
-def _resume(spec: RunSpec, execution: Execution, numerics: Numerics) -> State | None:
-    found = _latest(spec, execution, numerics.signature)
-    if found is None:
-        return None
-    tensors = {name: tensor.to(execution.device) for name, tensor in found.tensors.items()}
-    return State(
-        parameters=tensors.pop("parameters"),
-        optimizer=tensors,
-        step=found.step,
-        smoothed=float.fromhex(found.values["smoothed"]),
-        start=float.fromhex(found.values["start"]),
-        strikes=found.values["strikes"],
-        curve=[CurvePoint(**point) for point in found.values["curve"]],
-        best=Best(**found.values["best"]) if found.values["best"] else None,
-        noise=[Look(**look) for look in found.values.get("noise", [])],
-    )
-
-
-def _latest(spec: RunSpec, execution: Execution, signature: str) -> Checkpoint | None:
-    """The latest state of this run, left by itself or by another of its trunk."""
-    found = []
-    if execution.checkpoints is not None:
-        found.append(checkpoint.newest(execution.checkpoints, run_id=run_id(spec), signature=signature))
-    if execution.trunk is not None:
-        shared, fork = execution.trunk, branch_step(spec)
-        found.append(checkpoint.newest(shared, run_id=trunk_id(spec), signature=signature, until=fork))
-    return max((each for each in found if each is not None), key=lambda each: each.step, default=None)
+        save(execution.trunk, trunk_id(spec), state, numerics, keep=None)

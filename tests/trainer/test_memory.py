@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 import torch
 
-from trainer import DeviceOutOfMemory, RunSpec, devices, evaluation, memory, optimizers, training
+from trainer import DeviceOutOfMemory, RunSpec, backward, devices, evaluation, memory, optimizers, training
 from trainer.memory import footprint, largest_micro_batch
 from trainer.models.networks import build, initialize
 from trainer.models.parameters import matrices
 from trainer.spec import LSTM, SGD, AdamW, Data, Muon, Schedule, Transformer
+from trainer.state import State
 
 BASE: dict[str, Any] = {"layers": 2, "width": 48, "heads": 2, "ffn_width": 192, "vocab": 256, "context": 64}
 SHAPES = {
@@ -93,14 +94,14 @@ def test_the_optimisers_state_is_exact(rule: str) -> None:
 
 def step_peak(spec: RunSpec, micro_batch: int | None, monkeypatch: pytest.MonkeyPatch) -> int:
     """Most bytes that were allocated at one time during two steps by the GPU's path, on the CPU, by torch's profiler."""
-    monkeypatch.setattr(training, "_goes_by_hand", lambda model, device: False)
+    monkeypatch.setattr(backward, "goes_by_hand", lambda model, device: False)
     network = build(spec)
 
     def steps() -> None:
         parameters = initialize(spec.model, spec.parametrization, 0)
-        state = training.State(parameters=parameters, optimizer=optimizers.start(spec, parameters))
+        state = State(parameters=parameters, optimizer=optimizers.start(spec, parameters))
         gradient = torch.empty_like(parameters)
-        gradient_of = training._gradient_function(spec, network, state, gradient, micro_batch or spec.batch_contexts)
+        gradient_of = backward.gradient_function(spec, network, state, gradient, micro_batch or spec.batch_contexts)
         update = optimizers.bind(spec, parameters, gradient, state.optimizer)
         tokens_BT = torch.randint(0, spec.model.vocab, (spec.batch_contexts, spec.model.context + 1))
         with torch.no_grad():

@@ -16,10 +16,11 @@ import pytest
 import torch
 
 from trainer import AdamW, CorpusError, DeviceError, RunRecord, RunSpec, SpecError, run_id, to_dict, train
+from trainer.backward import by_autograd, by_hand
 from trainer.data.corpus import load
 from trainer.execution import Execution, Interrupted, Progress
 from trainer.models.networks import build, initialize
-from trainer.training import State, _by_autograd, _by_hand
+from trainer.state import State
 
 
 def result(record: RunRecord) -> RunRecord:
@@ -98,7 +99,7 @@ def test_by_hand_and_by_autograd_are_one_function(spec: RunSpec, corpus: Path) -
     gradients = [torch.empty_like(flat), torch.empty_like(flat)]
     with torch.no_grad():
         losses = [
-            make(model, flat, out)(tokens_BT) for make, out in zip((_by_hand, _by_autograd), gradients, strict=True)
+            make(model, flat, out)(tokens_BT) for make, out in zip((by_hand, by_autograd), gradients, strict=True)
         ]
     assert float(losses[0]) == pytest.approx(float(losses[1]), rel=1e-6)
     assert (gradients[0] - gradients[1]).norm() < 5e-6 * gradients[0].norm()
