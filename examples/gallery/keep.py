@@ -1,6 +1,6 @@
-"""Keep a finished sweep in the gallery: tables, predictions and report of `runs/NAME` under `examples/gallery/NAME`.
+"""Keep a finished sweep in the gallery: tables, predictions and report, under the sweep's name or another.
 
-python examples/gallery/keep.py runs/ladder
+python examples/gallery/keep.py runs/ladder [NAME]
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ NOT_KEPT = ["host", "finished_at"]
 """Columns that say where and when, not what."""
 
 
-def keep(store: str) -> Path:
+def keep(store: str, name: str | None = None) -> Path:
     """Copy what shows a sweep's result; gives the folder."""
     runs = store_rows(store)
-    folder = GALLERY / str(runs["sweep"][0].as_py())
+    folder = GALLERY / (name or str(runs["sweep"][0].as_py()))
     folder.mkdir(exist_ok=True)
     pq.write_table(runs.drop_columns(NOT_KEPT), folder / "runs.parquet", compression="zstd")
     pq.write_table(store_curves(store), folder / "curves.parquet", compression="zstd")
@@ -35,7 +35,7 @@ def keep(store: str) -> Path:
 
 
 if __name__ == "__main__":
-    made = keep(sys.argv[1])
+    made = keep(*sys.argv[1:3])
     for path in sorted(made.rglob("*")):
         if path.is_file():
             print(f"{path.relative_to(GALLERY)}  {path.stat().st_size / 1e3:.0f} kB")
