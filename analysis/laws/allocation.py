@@ -239,7 +239,8 @@ def _by_surface(
         tokens=float(tokens[0]),
         loss=float(loss[0]),
         flops=float(flops[0]),
-        intervals={name: _interval(sample, level) for name, sample in samples.items()},
+        intervals={name: _interval(sample, level) for name, sample in samples.items()}
+        | _shown(law, goal, budget, level),
         band=(float(low[0]), float(high[0])),
         size_costs=size_costs(surface, float(budgets[0]), float(params[0])),
         inference=inference,
@@ -248,6 +249,13 @@ def _by_surface(
         neighbours=nearest_models(float(flops[0])),
         warnings=_warnings(law, float(flops[0])),
     )
+
+
+def _shown(law: Law | FormFit, goal: str, budget: float | None, level: float) -> dict[str, Interval | None]:
+    """Intervals of a train-optimal run by the fit's own default, whose coverage was simulated; empty for other goals."""
+    if isinstance(law, Law) or goal != "train-optimal" or budget is None:
+        return {}
+    return dict(law.optimum(flops=budget, level=level).intervals)
 
 
 def _interval(sample: Array, level: float) -> Interval | None:

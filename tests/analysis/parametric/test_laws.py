@@ -212,3 +212,12 @@ def test_unrounded_floor_of_besiroglu_matters() -> None:
     published = law("besiroglu2024")
     assert published.coefficients["E"] == 1.8169
     assert math.isfinite(float(np.asarray(published.loss(1e9, 1e10))))
+
+
+def test_a_train_optimal_run_carries_the_fits_own_intervals(planted: MakeRuns) -> None:
+    fit = fit_form(planted(noise=0.005))
+    made = allocate(fit, flops=1e21)
+    assert made.intervals["params"] == fit.optimum(flops=1e21).intervals["params"]
+    served = allocate(fit, flops=1e21, inference_tokens=1e12).intervals["params"]
+    assert served is not None
+    assert served.method == "bootstrap percentile"
