@@ -179,6 +179,13 @@ def run_row(
     return row
 
 
+def flops_shared(row: Mapping[str, Any]) -> float:
+    """FLOPs of a run's training that another run of its trunk had paid for; a run that diverged ended early instead."""
+    if row.get("status") != "ok" or not isinstance(row.get("trunk"), str):
+        return 0.0
+    return float(max(0.0, row["flops"] - row["flops_spent"]))
+
+
 def curve_columns(commit: Mapping[str, Any]) -> dict[str, list[Any]]:
     """Columns of `curves` from one commit."""
     curve, length = commit["curve"], len(commit["curve"]["tokens"])

@@ -168,7 +168,8 @@ class Driver:
 
     def _end(self) -> None:
         self._write_tables()
-        trunks.prune(self.store)
+        if not self._interrupted:  # who goes on may branch off any of them
+            trunks.prune(self.store)
         self.events.add("driver ended", stopped=self._stopping)
         self.store.sweep_out()
         failpoints.hit("driver.ended")

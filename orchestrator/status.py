@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 from typing import Any
 
+from analysis.runs import flops_shared
 from analysis.stores import scan_runs
 from orchestrator import corpora, cost, planning
 from orchestrator.forecast import Forecast
@@ -55,7 +56,7 @@ def status(location: str) -> dict[str, Any]:
         "counts": dict(counts),
         "flops_planned": plan.flops,
         "flops_spent": sum(row["flops_spent"] or 0.0 for row in rows),
-        "flops_shared": sum(_shared(row) for row in rows),
+        "flops_shared": sum(map(flops_shared, rows)),
         "worker_seconds_spent": seconds_spent,
         "worker_seconds_left": left,
         "cost": {"so_far": rate.document(seconds_spent), "in_all": rate.document(seconds_spent + left)},
@@ -68,13 +69,6 @@ def status(location: str) -> dict[str, Any]:
         "sampler": None if plan.limits is None else {"name": sweep.sampler, **explain(store)},
         "unreadable": [*scanned.unreadable, *(f"quarantine/{name}" for name in store.quarantined())],
     }
-
-
-def _shared(row: Mapping[str, Any]) -> float:
-    """FLOPs of a committed run that another of its trunk had paid for."""
-    if row["trunk"] is None or row["status"] not in DONE:
-        return 0.0
-    return float(max(0.0, row["flops"] - row["flops_spent"]))
 
 
 def _seconds_left(rows: list[dict[str, Any]], plan: planning.Plan) -> float:

@@ -7,6 +7,7 @@ import platform
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from importlib import metadata
+from typing import Any
 
 import pandas as pd
 
@@ -16,6 +17,7 @@ from analysis.report.inventory import text_of
 from analysis.report.origin import Document, Origin, cost_facts, made_with_facts
 from analysis.report.outcome import Failed
 from analysis.report.summary import Summary
+from analysis.runs import flops_shared
 
 _PACKAGES = ("isoflop", "numpy", "scipy", "pandas", "numba", "matplotlib", "pyarrow")
 """What computes a report; what trained the runs is in their rows and in the sweep's own provenance."""
@@ -114,8 +116,10 @@ def _origins(rows: pd.DataFrame) -> Iterable[tuple[str, str]]:
     if "flops_spent" in rows:
         yield "FLOPs spent, retries included", notation.flops(float(rows["flops_spent"].sum()))
     if "trunk" in rows and rows["trunk"].notna().any():
-        shared = (rows["flops"] - rows["flops_spent"])[rows["trunk"].notna()].clip(lower=0).sum()
-        yield "FLOPs that runs of one trunk shared", notation.flops(float(shared))
+        records: list[Mapping[str, Any]] = [
+            dict(zip(rows.columns.astype(str), values, strict=True)) for values in rows.itertuples(index=False)
+        ]
+        yield "FLOPs that runs of one trunk shared", notation.flops(sum(map(flops_shared, records)))
 
 
 def versions() -> list[tuple[str, str]]:

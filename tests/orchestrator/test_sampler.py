@@ -335,27 +335,24 @@ TRUNKS = ("schedule={kind: wsd, warmup_steps: 20, trunks: true}", "batch=512")
 
 def test_a_longer_run_costs_what_lies_beyond_its_trunk() -> None:
     made = planned("isoflop", *TRUNKS)
-    space = space_of(made)
+    space, settings = space_of(made), settings_of(made)
     by_trunk: dict[str, list[str]] = {}
-    for run_id, branch in space.branches.items():
-        by_trunk.setdefault(branch.trunk, []).append(run_id)
+    for cell in space.cells:  # the first seed of each cell, which is the run that would be made next
+        by_trunk.setdefault(space.branches[cell.runs[0]].trunk, []).append(cell.runs[0])
     short, long = next(
         sorted(runs, key=lambda r: space.branches[r].steps)[:2] for runs in by_trunk.values() if len(runs) > 1
     )
-    cell = space.places[long]
-    free = _Free(space, settings_of(made), Known(losses={short: 3.0}))
-    others = [run for run in space.cells[cell].runs if run != long]
-    assert free.price[cell] in (
-        pytest.approx(space.flops[cell] * (1 - space.branches[short].step / space.branches[long].steps)),
-        space.flops[cell],  # the cell's next run is of another seed, whose trunk there is not
-    )
-    third = _Free(space, settings_of(made), Known(losses={short: 3.0, **dict.fromkeys(others, 3.0)}))
-    assert third.price[cell] < space.flops[cell]
-    assert third.flops < sum(space.flops[space.places[run]] for run in (short, *others)) * 1.0000001
+    place, share = space.places[long], 1 - space.branches[short].step / space.branches[long].steps
+    assert _Free(space, settings, Known(losses={})).price[place] == space.flops[place]
+    assert _Free(space, settings, Known(losses={short: 3.0})).price[place] == pytest.approx(share * space.flops[place])
+    paid = _Free(space, settings, Known(losses={short: 3.0, long: 2.9})).flops
+    assert paid == pytest.approx(space.flops[space.places[short]] + share * space.flops[place])
 
 
-def test_a_sampler_over_trunks_gets_more_runs_for_the_same_flops() -> None:
-    order, asked = drive(planned("isoflop", *TRUNKS))
-    alone, _ = drive(planned("isoflop", "schedule={kind: wsd, warmup_steps: 20}", "batch=512"))
-    assert asked.ending is not None
-    assert len(order) >= len(alone)
+def test_a_sampler_over_trunks_makes_runs_worth_more_than_it_may_pay() -> None:
+    made = planned("isoflop", *TRUNKS, "sampling={max_flops: 2e13, max_runs: 90}")
+    space = space_of(made)
+    order, _ = drive(made)
+    paid = _Free(space, settings_of(made), Known(losses=dict.fromkeys(order, 3.0))).flops
+    assert paid <= 2e13 * (1 + 1e-9)
+    assert sum(space.flops[space.places[run_id]] for run_id in order) > 2e13
