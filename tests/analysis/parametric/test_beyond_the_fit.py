@@ -66,6 +66,29 @@ def test_the_public_table_gives_step_law_but_for_the_power_of_d_in_the_rate(step
     assert gap(rate, "tokens", 0.307, 0.019) < -2
 
 
+def test_the_final_losses_of_the_public_table_agree_with_step_law(step_law: pd.DataFrame, shared_data: Path) -> None:
+    """They are noisier than the smoothed ones: every power lies within one combined standard error."""
+    final = step_law.assign(loss=pd.read_csv(shared_data / "steplaw_dense.csv")["loss"])
+    laws = fit_valley(final, knobs=KNOBS, rule="near-best").laws
+    published = {
+        ("learning_rate", "params"): -0.713,
+        ("learning_rate", "tokens"): 0.307,
+        ("batch_tokens", "tokens"): 0.571,
+    }
+    for (knob, name), power in published.items():
+        assert abs(laws[knob].slopes[name] - power) < laws[knob].se[name] < 0.3
+
+
+def test_the_power_of_d_in_the_rate_moves_with_the_floor_by_more_than_its_error(
+    step_law: pd.DataFrame, shared_data: Path
+) -> None:
+    final = step_law.assign(loss=pd.read_csv(shared_data / "steplaw_dense.csv")["loss"])
+    laws = [fit_valley(final, knobs=KNOBS, floor=floor).laws["learning_rate"] for floor in (0.01, 0.02, 0.04, 0.06)]
+    powers = [law.slopes["tokens"] for law in laws]
+    assert max(powers) - min(powers) > 0.15
+    assert min(powers) < 0.307 < max(powers)
+
+
 def test_planted_valley_comes_back() -> None:
     generator = np.random.default_rng(0)
     rows = []
@@ -87,6 +110,8 @@ def test_a_valley_needs_its_columns_and_a_minimum() -> None:
     )
     with pytest.raises(FitError, match="learning_rate missing"):
         fit_valley(frame, knobs={"learning_rate": ["params"]})
+    with pytest.raises(FitError, match="floor -1: expected a positive share"):
+        fit_valley(frame, knobs={"lr": ["params"]}, floor=-1)
     with pytest.raises(FitError, match="0 cells have a minimum inside"):
         fit_valley(frame, knobs={"lr": ["params"]})
 
