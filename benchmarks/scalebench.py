@@ -33,11 +33,11 @@ from numpy.typing import NDArray
 sys.path.pop(0)  # a neighbour here has the name of the package `analysis`, and would be found first
 
 from analysis.design.belief import Belief, Prior, shrink
-from analysis.design.pool import learn_runs, widening, worth_per_cost
 from analysis.design.priors import wide_prior
 from analysis.design.selecting import gains
 from analysis.design.surface import FormSurface, form_surface
 from analysis.design.targets import Estimate, Region
+from analysis.design.worth import learn_runs, widening, worth_per_cost
 from analysis.forms import find_form
 
 Array = NDArray[np.float64]

@@ -14,26 +14,17 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.design.belief import Belief, Evidence, Prior, learn, shrink
-from analysis.design.priors import law_prior, starting_points, wide_prior
-from analysis.design.selecting import gains
+from analysis.design.candidates import observed_among, read_observed, read_points
+from analysis.design.priors import law_prior, wide_prior
 from analysis.design.surface import Columns, FormSurface, form_surface
 from analysis.design.targets import Estimate, LogParams, Optimum, Region, Target
-from analysis.errors import FitError, LawError, SourceError
+from analysis.design.worth import learn_runs, widening, worth_per_cost
+from analysis.errors import FitError, LawError
 from analysis.forms import FORMS, Form, find_form
 from analysis.laws.published import LAWS, law
-from analysis.reading import ALIASES, Source, read_runs
-from analysis.sources import load_frame
+from analysis.reading import Source
 
 Array = NDArray[np.float64]
-
-DISTRUST = 3.0
-"""Error of the law per decade of FLOPs below the target, in units of the noise (chosen, on pools' own dearest rows)."""
-
-COST_POWER = 0.5
-"""Power of the cost that a gain is divided by (chosen likewise)."""
-
-STARTS = 4
-"""Starts of the form's own search that are tried beside the prior (chosen)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,11 +131,11 @@ def suggest(
     limit = parse_spend(spend, float(costs.sum()))
     surface = form_surface(form, candidates)
     prior = law_prior(surface, coefficients) if coefficients else wide_prior(surface, candidates)
-    known = None if observed is None else _observed(observed, columns)
+    known = None if observed is None else read_observed(observed, columns)
     belief = _belief(surface, prior, known)
     wanted, words, aim = _target(target, form, candidates, columns)
     estimate = wanted.estimate(surface, belief.theta)
-    free = np.ones(len(costs), bool) if known is None else ~_among(candidates, known, form)
+    free = np.ones(len(costs), bool) if known is None else ~observed_among(candidates, known, form)
     picks = tuple(_greedy(belief, estimate, candidates, costs, limit, free, aim, level))
     if not picks:
         raise FitError(
@@ -198,60 +189,6 @@ def parse_spend(spend: str | float, whole: float) -> float:
     return value
 
 
-def read_points(source: Source, form: Form, columns: Mapping[str, str] | None = None) -> dict[str, Array]:
-    """Columns that a form reads and `flops`, without looking at any loss.
-
-    FLOPs are 6 N D where the source has no column of them.
-
-    Raises:
-        SourceError: A column is missing, or a value is no positive number.
-    """
-    frame, name = load_frame(source)
-    mapped = {canonical: column for canonical, column in (columns or {}).items() if canonical != "loss"}
-    points: dict[str, Array] = {}
-    for canonical in dict.fromkeys((*form.columns, "params", "tokens", "flops")):
-        column = _column(frame, canonical, mapped)
-        if column is not None:
-            points[canonical] = _positive(frame, column, name)
-        elif canonical in form.columns:
-            raise SourceError(
-                f"{name} has no column {canonical!r}, which {form.name} reads; it has "
-                f"{', '.join(map(str, frame.columns))}. Name it: --map {canonical}=COLUMN."
-            )
-    if "flops" not in points:
-        if not {"params", "tokens"} <= points.keys():
-            raise SourceError(
-                f"{name} has no column of FLOPs, nor params and tokens; expected a cost. Map flops=COLUMN."
-            )
-        points["flops"] = 6 * points["params"] * points["tokens"]
-    return points
-
-
-def _observed(source: Source, columns: Mapping[str, str] | None) -> pd.DataFrame:
-    """Runs that are known; of the mapped columns those that this source has, for it may use other names."""
-    frame, _ = load_frame(source)
-    mapped = {canonical: column for canonical, column in (columns or {}).items() if column in frame.columns}
-    return read_runs(source, columns=mapped, duplicates="keep").frame
-
-
-def _column(frame: pd.DataFrame, canonical: str, mapped: Mapping[str, str]) -> str | None:
-    given = mapped.get(canonical)
-    wanted = (given,) if given in frame.columns else (canonical, *ALIASES.get(canonical, ()))
-    taken = set(mapped.values()) - set(wanted)
-    return next((column for column in wanted if column in frame.columns and column not in taken), None)
-
-
-def _positive(frame: pd.DataFrame, column: str, name: str) -> Array:
-    values = pd.to_numeric(frame[column], errors="coerce").to_numpy(np.float64)
-    wrong = np.flatnonzero(~(np.isfinite(values) & (values > 0)))
-    if len(wrong):
-        raise SourceError(
-            f"{name}: {column} in row {wrong[0] + 1} is {frame[column].iloc[wrong[0]]!r}; expected a positive number. "
-            "Correct or remove the row."
-        )
-    return values
-
-
 def _target(
     target: Source | float, form: Form, candidates: Columns, columns: Mapping[str, str] | None
 ) -> tuple[Target, str, float]:
@@ -275,25 +212,6 @@ def _belief(surface: FormSurface, prior: Prior, known: pd.DataFrame | None) -> B
         return learn(surface, prior, nothing)
     read = {name: known[name].to_numpy(np.float64) for name in surface.form.columns}
     return learn_runs(surface, prior, read, known["loss"].to_numpy(np.float64))
-
-
-def learn_runs(surface: FormSurface, prior: Prior, columns: Columns, loss: Array) -> Belief:
-    """What is believed after single runs of equal noise, searched from several starts."""
-    evidence = Evidence(
-        columns=columns,
-        loss=loss,
-        count=np.ones(len(loss)),
-        squares=np.zeros(len(loss)),
-        group=np.zeros(len(loss), np.int64),
-    )
-    return learn(surface, prior, evidence, starts=list(starting_points(surface, columns, loss)[:STARTS]))
-
-
-def _among(candidates: Columns, known: pd.DataFrame, form: Form) -> NDArray[np.bool_]:
-    """Which candidates were observed."""
-    seen = {tuple(row) for row in known[list(form.columns)].to_numpy(np.float64)}
-    rows = np.stack([candidates[name] for name in form.columns], axis=1)
-    return np.array([tuple(row) in seen for row in rows], dtype=bool)
 
 
 def _greedy(
@@ -326,33 +244,6 @@ def _greedy(
             low=low,
             high=high,
         )
-
-
-def worth_per_cost(belief: Belief, target: Estimate, jacobian: Array, costs: Array, aim: float) -> Array:
-    """What each run teaches of the target per cost, with less trust the further below the aim it costs.
-
-    A law is only nearly true: what a cheap run says of a dear region holds up to an error that grows with the decades
-    between them. Its noise is widened by that, so that cheap runs alone can never make the region certain; and cost
-    enters by its root, since a law that was wrong is found out near the region alone.
-
-    Args:
-        belief: What is known.
-        target: What is to be learnt.
-        jacobian: Derivatives of each run's loss, shape (n, P).
-        costs: FLOPs of each run, shape (n,).
-        aim: FLOPs at which the target lies.
-
-    Returns:
-        Shape (n,).
-    """
-    noise = belief.common * widening(costs, aim)
-    return np.asarray(gains(belief, target, jacobian, noise) / costs**COST_POWER)
-
-
-def widening(costs: Array, aim: float) -> Array:
-    """Factor on the noise of runs of these FLOPs where the target lies at `aim`: 1 there and beyond, shape (n,)."""
-    decades = np.maximum(np.log10(aim / costs), 0.0)
-    return np.asarray(np.sqrt(1 + (DISTRUST * decades) ** 2))
 
 
 def _words(name: str, coefficients: Mapping[str, float], known: pd.DataFrame | None) -> str:
