@@ -169,21 +169,22 @@ def allocate(
             raise LawError(f"{name} {value!r}: expected a positive number of tokens, or leave it out.")
     if isinstance(chosen, Law) and chosen.form is None:
         return _by_rule(chosen, budget, match_size, inference_tokens, unique_tokens)
-    surface = surface_of(chosen)
+    fitted_optimum = match_size is None and inference_tokens is None and unique_tokens is None
+    surface = surface_of(chosen, draws=0 if fitted_optimum else DRAWS)
     if unique_tokens is not None:
         surface = limit_data(surface, unique_tokens)
     return _by_surface(chosen, surface, budget, match_size, inference_tokens, unique_tokens, level)
 
 
-def surface_of(law: Law | FormFit) -> Surface:
-    """The loss surface of a law, or of a fit with bootstrap draws after its estimate."""
+def surface_of(law: Law | FormFit, *, draws: int = 0) -> Surface:
+    """The loss surface of a law, or of a fit with this many bootstrap draws after its estimate."""
     if isinstance(law, Law):
         assert law.form is not None
         return Surface(form=law.form, coefficients=law.values, shapes=law.shapes, columns=law.columns)
-    estimate = np.array([[law.coefficients[name] for name in law.form.names]])
-    return Surface(
-        form=law.form, coefficients=np.concatenate([estimate, law.resamples.draws[:DRAWS]]), shapes=law.shapes
-    )
+    coefficients = np.array([[law.coefficients[name] for name in law.form.names]])
+    if draws:
+        coefficients = np.concatenate([coefficients, law.resamples.draws[:draws]])
+    return Surface(form=law.form, coefficients=coefficients, shapes=law.shapes)
 
 
 def _by_rule(
