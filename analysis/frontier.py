@@ -114,7 +114,7 @@ def fit_frontier(flops: Array, losses: Array, *, variances: Array | None, degree
         degrees: Degrees of freedom that the variances were estimated with.
 
     Returns:
-        The fit; where the losses do not fall with C a constant, whose interval is open.
+        The fit; where the losses do not fall with C a constant, whose interval is open; with two losses E = 0, for they cannot tell it.
     """
     own = np.ones_like(losses) if variances is None else np.maximum(variances, (1e-12 * losses) ** 2)
     blank = LossFrontier(
@@ -126,7 +126,7 @@ def fit_frontier(flops: Array, losses: Array, *, variances: Array | None, degree
     top = float(flops.max())
     gamma = float(np.exp(_closed_in(lambda g: _lines(blank, np.exp(g), top).misfit, *np.log(GAMMA_RANGE))))
     lines = _lines(blank, np.array([gamma]), top)
-    floor = max(float(lines.floor[0]), 0.0)
+    floor = max(float(lines.floor[0]), 0.0) if len(losses) > 2 else 0.0
     at_top = lines.free_prediction[0] if floor > 0 else lines.pinned_prediction[0]
     left, misfit = len(losses) - 3, float(lines.misfit[0])
     scale = misfit / left if left > 0 else 1.0

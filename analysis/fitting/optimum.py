@@ -156,8 +156,7 @@ def lowest_point(
     if strict and ((bottom <= low) | (top >= high)).any():
         raise LawError(
             f"no optimum between {np.exp(low):.3g} and {np.exp(high):.3g} parameters: expected a cost that rises on "
-            "both sides. "
-            "Check the law's coefficients."
+            "both sides. Check the law's coefficients; of a fit, add runs on both sides of the minima."
         )
     x = np.stack([bottom, 0.5 * (bottom + top), top], axis=1)
     y = function(x)
