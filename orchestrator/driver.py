@@ -41,6 +41,10 @@ RELEASED = 64
 QUEUED_AHEAD = 2
 """Tasks handed to the launcher beyond its slots, so that a worker never waits for the driver (chosen)."""
 
+QUEUED_SECONDS = 0.1
+MOST_QUEUED = 64
+"""Where attempts are so short that two of them do not last so long, more are handed over; at most this many (chosen)."""
+
 DEMAND_AHEAD = 256
 """On a cluster that can grow, tasks beyond its slots ask the autoscaler for nodes; at most this many (chosen)."""
 
@@ -81,6 +85,7 @@ class Driver:
     _stopping: str | None = None
     _interrupted: bool = False
     _failure: OrchestratorError | None = None
+    _pace: float | None = None
     _last: str = ""
     _next_show: float = 0.0
     _next_look: float = 0.0
@@ -261,7 +266,7 @@ class Driver:
 
         slots = self.launcher.slots()
         planned = self.plan.sweep.sampler == "grid"
-        ahead = min(max(slots, 16), DEMAND_AHEAD) if self.grows else QUEUED_AHEAD
+        ahead = self._ahead(slots)
         while len(self._inflight) < slots + ahead:
             if planned and not reason and self._waiting.low(RELEASED):
                 self._propose(self._ask(RELEASED - len(self._waiting)))
@@ -273,6 +278,15 @@ class Driver:
             self._start(task)
         if reason and not self._inflight:
             self._finish_early(reason)
+
+    def _ahead(self, slots: int) -> int:
+        """Tasks to hand over beyond the slots."""
+        if self.grows:
+            return min(max(slots, 16), DEMAND_AHEAD)
+        if self._pace is None or self._budget.limited:  # what is handed over is reserved
+            return QUEUED_AHEAD
+        lasting = slots * QUEUED_SECONDS / max(self._pace, 1e-3)
+        return max(QUEUED_AHEAD, min(round(lasting), MOST_QUEUED))
 
     def _ask(self, count: int) -> list[Point]:
         points: list[Point] = []
@@ -364,6 +378,7 @@ class Driver:
         outcome = self._completed(outcome, task)
         verdict = judge(outcome, task, self._endings[outcome.run_id])
         self._endings[outcome.run_id].append(outcome.ending)
+        self._pace = outcome.seconds if self._pace is None else 0.9 * self._pace + 0.1 * outcome.seconds
         self.events.add("ended", run_id=task.run_id, attempt=task.attempt, ending=outcome.ending, reason=outcome.reason)
         for note in outcome.notes:
             log.warning("%s", note)
