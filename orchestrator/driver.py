@@ -24,7 +24,7 @@ from orchestrator.planning import Plan, Point, point_row, trunk_of
 from orchestrator.proposing import Proposer
 from orchestrator.sharing import share_of
 from orchestrator.store import Document, ObjectExists, Store
-from orchestrator.store.contents import read_contents
+from orchestrator.store.contents import Contents, read_contents
 from orchestrator.store.events import EventLog, open_events
 from orchestrator.store.lease import Lease
 from orchestrator.store.tables import Tables
@@ -76,6 +76,7 @@ class Driver:
     asked_to_stop: Callable[[], str | None] = lambda: None
     watch: Watch | None = None
     checkpoint_seconds: float = CHECKPOINT_SECONDS
+    contents: Contents | None = None
     _inflight: dict[str, Task] = field(default_factory=dict)
     _waiting: Waiting = field(default_factory=Waiting)
     _endings: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
@@ -111,7 +112,7 @@ class Driver:
             raise self._failure
         chosen = self.plan.limits is not None and self._stopping is None
         return Result(
-            counts=self._plan_counts(),
+            counts=self.ledger.counts(self.points),
             stopped=self._stopping,
             interrupted=self._interrupted,
             enough=self.proposer.ending if chosen else None,
@@ -135,7 +136,7 @@ class Driver:
             self.plan,
             losses=losses,
             proposed=open_runs,
-            order=self.ledger.order(),
+            order=None if self.plan.limits is None else self.ledger.order(),
             failed=gave_up,
         )
         self._forecast = Forecast(self.plan, ended={*losses, *gave_up}, proposed=[*losses, *open_runs])
@@ -144,13 +145,12 @@ class Driver:
         for run_id in open_runs:
             if run_id in self.points and run_id not in gave_up:
                 self._release(self.points[run_id])
-        self.tables.write(self.ledger.table())
         self.observer.update(self._snapshot())
         failpoints.hit("driver.begun")
 
     def _read_store(self) -> Ledger:
         """What is true, with what a dead driver left behind removed, and what cannot be read set aside."""
-        contents = read_contents(self.store)
+        contents, self.contents = self.contents or read_contents(self.store), None
         abandoned.charge(self.store, contents)
         self.store.sweep_out()
         for key in contents.unreadable:
@@ -188,12 +188,12 @@ class Driver:
                 self._dispatch()
             if not self._inflight:
                 return
+            if self.tables.due():  # the first dispatch does not wait for it
+                self.cost = cost.fitted(self._timed, self.guess)
+                self._write_tables()
             for outcome in self.launcher.wait(WAIT_SECONDS):
                 self._handle(outcome)
             self._watch_attempts()
-            if self.tables.due():
-                self.cost = cost.fitted(self._timed, self.guess)
-                self._write_tables()
             self._show()
 
     def _write_tables(self) -> None:
@@ -465,10 +465,6 @@ class Driver:
             self._stop(f"{SAME_ERROR_LIMIT} runs failed with the same error: {outcome.reason}")
 
     # --- for whoever watches
-
-    def _plan_counts(self) -> Counter[str]:
-        rows = self.ledger.rows(["run_id", "status"])
-        return Counter(row["status"] for row in rows if row["run_id"] in self.points)
 
     def _show(self) -> None:
         """Tell the observer, in at most a small share of the driver's time."""

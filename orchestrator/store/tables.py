@@ -104,7 +104,7 @@ class Tables:
             table = _read(self._objects, _part_key(number), None if last else ["run_id"])
             if table is None:
                 continue
-            runs = set(table["run_id"].unique().to_pylist())
+            runs = set(table["run_id"].unify_dictionaries().unique().to_pylist())
             self._in_parts |= runs
             self._part = number + 1
             if last and table.schema.equals(CURVES_SCHEMA):
@@ -145,9 +145,9 @@ def _parquet(table: pa.Table, *, new: Collection[str]) -> bytes:
 
 
 def _read(objects: Objects, key: str, columns: list[str] | None = None) -> pa.Table | None:
-    """One file of a table; where it cannot be read it is removed, for it can be made again."""
+    """One file of a table, `columns` of it as dictionaries; where it cannot be read it is removed, to be made again."""
     try:
-        return pq.ParquetFile(pa.BufferReader(objects.read(key))).read(columns)
+        return pq.ParquetFile(pa.BufferReader(objects.read(key)), read_dictionary=columns or []).read(columns)
     except ObjectMissing:
         return None
     except (pa.ArrowException, OSError):
