@@ -24,7 +24,7 @@ from orchestrator.planning import Plan, Point, point_row, trunk_of
 from orchestrator.proposing import Proposer
 from orchestrator.sharing import share_of
 from orchestrator.store import Document, ObjectExists, Store
-from orchestrator.store.contents import read_contents
+from orchestrator.store.contents import Contents, read_contents
 from orchestrator.store.events import EventLog, open_events
 from orchestrator.store.lease import Lease
 from orchestrator.store.tables import Tables
@@ -40,6 +40,10 @@ RELEASED = 64
 
 QUEUED_AHEAD = 2
 """Tasks handed to the launcher beyond its slots, so that a worker never waits for the driver (chosen)."""
+
+QUEUED_SECONDS = 0.1
+MOST_QUEUED = 64
+"""Where attempts are so short that two of them do not last so long, more are handed over; at most this many (chosen)."""
 
 DEMAND_AHEAD = 256
 """On a cluster that can grow, tasks beyond its slots ask the autoscaler for nodes; at most this many (chosen)."""
@@ -72,6 +76,7 @@ class Driver:
     asked_to_stop: Callable[[], str | None] = lambda: None
     watch: Watch | None = None
     checkpoint_seconds: float = CHECKPOINT_SECONDS
+    contents: Contents | None = None
     _inflight: dict[str, Task] = field(default_factory=dict)
     _waiting: Waiting = field(default_factory=Waiting)
     _endings: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
@@ -81,6 +86,7 @@ class Driver:
     _stopping: str | None = None
     _interrupted: bool = False
     _failure: OrchestratorError | None = None
+    _pace: float | None = None
     _last: str = ""
     _next_show: float = 0.0
     _next_look: float = 0.0
@@ -106,7 +112,7 @@ class Driver:
             raise self._failure
         chosen = self.plan.limits is not None and self._stopping is None
         return Result(
-            counts=self._plan_counts(),
+            counts=self.ledger.counts(self.points),
             stopped=self._stopping,
             interrupted=self._interrupted,
             enough=self.proposer.ending if chosen else None,
@@ -130,7 +136,7 @@ class Driver:
             self.plan,
             losses=losses,
             proposed=open_runs,
-            order=self.ledger.order(),
+            order=None if self.plan.limits is None else self.ledger.order(),
             failed=gave_up,
         )
         self._forecast = Forecast(self.plan, ended={*losses, *gave_up}, proposed=[*losses, *open_runs])
@@ -139,13 +145,12 @@ class Driver:
         for run_id in open_runs:
             if run_id in self.points and run_id not in gave_up:
                 self._release(self.points[run_id])
-        self.tables.write(self.ledger.table())
         self.observer.update(self._snapshot())
         failpoints.hit("driver.begun")
 
     def _read_store(self) -> Ledger:
         """What is true, with what a dead driver left behind removed, and what cannot be read set aside."""
-        contents = read_contents(self.store)
+        contents, self.contents = self.contents or read_contents(self.store), None
         abandoned.charge(self.store, contents)
         self.store.sweep_out()
         for key in contents.unreadable:
@@ -183,12 +188,12 @@ class Driver:
                 self._dispatch()
             if not self._inflight:
                 return
+            if self.tables.due():  # the first dispatch does not wait for it
+                self.cost = cost.fitted(self._timed, self.guess)
+                self._write_tables()
             for outcome in self.launcher.wait(WAIT_SECONDS):
                 self._handle(outcome)
             self._watch_attempts()
-            if self.tables.due():
-                self.cost = cost.fitted(self._timed, self.guess)
-                self._write_tables()
             self._show()
 
     def _write_tables(self) -> None:
@@ -261,7 +266,7 @@ class Driver:
 
         slots = self.launcher.slots()
         planned = self.plan.sweep.sampler == "grid"
-        ahead = min(max(slots, 16), DEMAND_AHEAD) if self.grows else QUEUED_AHEAD
+        ahead = self._ahead(slots)
         while len(self._inflight) < slots + ahead:
             if planned and not reason and self._waiting.low(RELEASED):
                 self._propose(self._ask(RELEASED - len(self._waiting)))
@@ -273,6 +278,15 @@ class Driver:
             self._start(task)
         if reason and not self._inflight:
             self._finish_early(reason)
+
+    def _ahead(self, slots: int) -> int:
+        """Tasks to hand over beyond the slots."""
+        if self.grows:
+            return min(max(slots, 16), DEMAND_AHEAD)
+        if self._pace is None or self._budget.limited:  # what is handed over is reserved
+            return QUEUED_AHEAD
+        lasting = slots * QUEUED_SECONDS / max(self._pace, 1e-3)
+        return max(QUEUED_AHEAD, min(round(lasting), MOST_QUEUED))
 
     def _ask(self, count: int) -> list[Point]:
         points: list[Point] = []
@@ -364,6 +378,7 @@ class Driver:
         outcome = self._completed(outcome, task)
         verdict = judge(outcome, task, self._endings[outcome.run_id])
         self._endings[outcome.run_id].append(outcome.ending)
+        self._pace = outcome.seconds if self._pace is None else 0.9 * self._pace + 0.1 * outcome.seconds
         self.events.add("ended", run_id=task.run_id, attempt=task.attempt, ending=outcome.ending, reason=outcome.reason)
         for note in outcome.notes:
             log.warning("%s", note)
@@ -450,10 +465,6 @@ class Driver:
             self._stop(f"{SAME_ERROR_LIMIT} runs failed with the same error: {outcome.reason}")
 
     # --- for whoever watches
-
-    def _plan_counts(self) -> Counter[str]:
-        rows = self.ledger.rows(["run_id", "status"])
-        return Counter(row["status"] for row in rows if row["run_id"] in self.points)
 
     def _show(self) -> None:
         """Tell the observer, in at most a small share of the driver's time."""

@@ -58,35 +58,28 @@ class Forecast:
         """
         self._limits = plan.limits
         self._all = Work()
-        for point in plan.points:
-            self._all.add(point.spec)
         self._all_flops = sum(point.flops for point in plan.points)
         points = {point.run_id: point for point in plan.points}
-        self._proposed: set[str] = set()
-        self._proposed_flops = 0.0
+        self._proposed = {run_id for run_id in proposed if run_id in points}
+        self._proposed_flops = sum(points[run_id].flops for run_id in self._proposed)
         self._left: dict[float, Work] = {budget: Work() for budget in {point.budget for point in plan.points}}
-        for run_id in proposed:
-            if run_id in points:
-                self._note(points[run_id])
-        open_points = points.values() if plan.limits is None else (points[run_id] for run_id in self._proposed)
-        for point in open_points:
-            if point.run_id not in ended:
-                self._left[point.budget].add(point.spec, point.share)
+        for point, count in _alike(plan.points):
+            self._all.add(point.spec, count)
+        waited_for = plan.points if plan.limits is None else [points[run_id] for run_id in sorted(self._proposed)]
+        for point, count in _alike(point for point in waited_for if point.run_id not in ended):
+            self._left[point.budget].add(point.spec, point.share * count)
 
     def proposed(self, point: Point) -> None:
         """A point was proposed; on a grid it was expected."""
         if point.run_id not in self._proposed:
-            self._note(point)
+            self._proposed.add(point.run_id)
+            self._proposed_flops += point.flops
             if self._limits is not None:
                 self._left[point.budget].add(point.spec, point.share)
 
     def ended(self, point: Point) -> None:
         """A run was committed, or failed for good."""
         self._left[point.budget].remove(point.spec, point.share)
-
-    def _note(self, point: Point) -> None:
-        self._proposed.add(point.run_id)
-        self._proposed_flops += point.flops
 
     def predict(
         self, model: CostModel, under_way: Mapping[str, tuple[Point, float]] | None = None, waiting: float = 0.0
@@ -117,6 +110,16 @@ class Forecast:
             runs = max(0, self._limits.runs - len(self._proposed))
             flops = min(flops, runs * self._proposed_flops / len(self._proposed))
         return flops * seconds_per_flop
+
+
+def _alike(points: Iterable[Point]) -> Iterable[tuple[Point, int]]:
+    """One point of each group that takes as long, and how many there are: seeds share a shape, a length and data."""
+    groups: dict[tuple[object, ...], list[Point]] = {}
+    for point in points:
+        spec = point.spec
+        key = (point.budget, point.share, id(spec.model), id(spec.data), spec.steps, spec.batch_contexts)
+        groups.setdefault(key, []).append(point)
+    return [(group[0], len(group)) for group in groups.values()]
 
 
 def read_progress(store: Store, points: Mapping[str, Point]) -> dict[str, Document]:

@@ -7,7 +7,7 @@ Finished runs are rows of an Arrow table, some hundred bytes each; only open one
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -32,8 +32,9 @@ class Ledger:
         self._settled = contents.settled
         self._settled_since: list[Row] = []
         self._losses: dict[str, float | None] = _losses(contents.settled)
-        self._committed_flops = float(sum(contents.settled["flops_spent"].to_pylist()))
-        self._committed_seconds = float(sum(contents.settled["seconds_spent"].to_pylist()))
+        self._committed_flops = float(pc.sum(contents.settled["flops_spent"]).as_py() or 0.0)
+        self._committed_seconds = float(pc.sum(contents.settled["seconds_spent"]).as_py() or 0.0)
+        self._table: pa.Table | None = None
         self._failed_flops = 0.0
         self._failed_seconds = 0.0
         for run_id, attempts in contents.attempts.items():
@@ -49,24 +50,26 @@ class Ledger:
     def proposed(self, seq: int, proposal: Document) -> None:
         """Note a proposal; a second one of the same run changes nothing."""
         self.next_seq = max(self.next_seq, seq + 1)
-        run_id = proposal["run_id"]
+        run_id, self._table = proposal["run_id"], None
         if run_id not in self._losses and run_id not in self._open:
             self._open[run_id] = proposal["row"] | {"seq": seq}
 
     def started(self, run_id: str) -> None:
         """Note that an attempt is under way."""
         self._running.add(run_id)
+        self._table = None
 
     def failed(self, run_id: str, attempt: Document) -> None:
         """Note an attempt that ended without a result."""
         self._running.discard(run_id)
+        self._table = None
         self._attempts[run_id].append(attempt)
         self._failed_flops += attempt.get("flops_spent", 0.0)
         self._failed_seconds += attempt.get("seconds") or 0.0
 
     def committed(self, commit: Document) -> None:
         """Note a result. One without a proposal was imported, or its proposal could not be read."""
-        run_id = commit["run_id"]
+        run_id, self._table = commit["run_id"], None
         self._running.discard(run_id)
         if run_id in self._losses:
             return
@@ -135,6 +138,25 @@ class Ledger:
 
     def table(self) -> pa.Table:
         """The results table, in order of proposal."""
+        if self._table is None:
+            self._table = self._whole_table()
+        return self._table
+
+    def rows(self, columns: Sequence[str] = RUNS_SCHEMA.names) -> list[Row]:
+        """Rows of the results table; name the columns where there are many rows."""
+        rows: list[Row] = self.table().select(list(columns)).to_pylist()
+        return rows
+
+    def counts(self, run_ids: Container[str] | None = None) -> Counter[str]:
+        """Runs by status: all, or those that are named."""
+        table = self.table()
+        statuses: list[str] = table["status"].to_pylist()
+        if run_ids is None:
+            return Counter(statuses)
+        named = zip(table["run_id"].to_pylist(), statuses, strict=True)
+        return Counter(status for run_id, status in named if run_id in run_ids)
+
+    def _whole_table(self) -> pa.Table:
         if self._settled_since:
             self._settled = pa.concat_tables([self._settled, runs_table(self._settled_since)])
             self._settled_since = []
@@ -142,15 +164,6 @@ class Ledger:
             self._settled = self._settled.combine_chunks()
         whole = pa.concat_tables([self._settled, runs_table(self._open_rows())])
         return whole.sort_by([("seq", "ascending"), ("run_id", "ascending")])
-
-    def rows(self, columns: Sequence[str] = RUNS_SCHEMA.names) -> list[Row]:
-        """Rows of the results table; name the columns where there are many rows."""
-        rows: list[Row] = self.table().select(list(columns)).to_pylist()
-        return rows
-
-    def counts(self) -> Counter[str]:
-        """Runs by status."""
-        return Counter(self.table()["status"].to_pylist())
 
     def _open_rows(self) -> Iterator[Row]:
         for run_id, row in self._open.items():

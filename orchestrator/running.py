@@ -22,7 +22,7 @@ from orchestrator.planning import Plan, Point, plan
 from orchestrator.provenance import made_with
 from orchestrator.status import failed_count
 from orchestrator.store import ObjectExists, Store
-from orchestrator.store.contents import read_contents
+from orchestrator.store.contents import Contents, read_contents
 from orchestrator.store.lease import acquire
 from orchestrator.sweep import Resources, Sweep
 from orchestrator.version import refuse_shadowed_packages
@@ -113,14 +113,14 @@ def run(sweep: Sweep, store: str | Path, options: Options | None = None) -> Resu
         try:
             if known is None:
                 made = plan(sweep, corpora.snapshot(sweep.data, place), guess)
-            _ask_about_changes(made, place, options)
+            contents = _ask_about_changes(made, place, options)
             place.withdraw()
             left = _left(made, place)
             gpu_memory = sharing.prepare(sweep.resources, launcher, [point.spec for point in left])
             options.announce(made, left, launcher.slots())
             with _interrupts() as asked_to_stop:
 
-                def drive(stage: Plan) -> Result:
+                def drive(stage: Plan, contents: Contents | None = None) -> Result:
                     return Driver(
                         plan=stage,
                         store=place,
@@ -132,11 +132,12 @@ def run(sweep: Sweep, store: str | Path, options: Options | None = None) -> Resu
                         gpu_memory=gpu_memory,
                         watch=watching.Watch(place, least=options.stuck_seconds),
                         asked_to_stop=asked_to_stop,
+                        contents=contents,
                     ).run()
 
                 if sweep.ladder is None:
-                    return drive(made)
-                first = drive(ladder.first_stage(made))
+                    return drive(made, contents)
+                first = drive(ladder.first_stage(made), contents)
                 if first.stopped is not None or failed_count(first.counts):
                     return first
                 return drive(ladder.with_predictions(made, place))
@@ -146,9 +147,9 @@ def run(sweep: Sweep, store: str | Path, options: Options | None = None) -> Resu
         launcher.close()
 
 
-def difference(made: Plan, store: Store) -> Difference:
-    """What the plan changes in the store."""
-    ledger = Ledger(read_contents(store))
+def difference(made: Plan, contents: Contents) -> Difference:
+    """What the plan changes in a store that holds `contents`."""
+    ledger = Ledger(contents)
     opened, wanted = set(ledger.open_runs()), {point.run_id for point in made.points}
     known = {run_id for run_id in wanted if run_id in opened or ledger.is_committed(run_id)}
     return Difference(kept=len(known), added=len(wanted - known), unwanted=len(opened - wanted))
@@ -190,12 +191,14 @@ def _ask_about_time(made: Plan, options: Options) -> None:
         )
 
 
-def _ask_about_changes(made: Plan, store: Store, options: Options) -> None:
+def _ask_about_changes(made: Plan, store: Store, options: Options) -> Contents | None:
+    """Show what a changed sweep file means, and keep it; returns what had to be read for that."""
     revisions = store.sweeps()
     if revisions and revisions[-1]["hash"] == made.sweep.content_hash:
-        return
-    if revisions:
-        change = difference(made, store)
+        return None
+    contents = read_contents(store) if revisions else None
+    if contents is not None:
+        change = difference(made, contents)
         message = (
             f"the sweep file changed: {change.kept} runs kept, {change.added} to add, "
             f"{change.unwanted} no longer wanted"
@@ -206,6 +209,7 @@ def _ask_about_changes(made: Plan, store: Store, options: Options) -> None:
         store.add_sweep(made.sweep, made_with())
     except ObjectExists:
         raise StoreError(f"{store.location}: another driver changed the sweep just now. Repeat the command.") from None
+    return contents
 
 
 def _launcher(resources: Resources, options: Options) -> Launcher:

@@ -7,6 +7,7 @@ Chinchilla).
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -47,6 +48,7 @@ class ParamCounts:
         return self.active if convention == "active" else self.total
 
 
+@functools.cache  # a sweep of ten thousand runs has some tens of shapes
 def count_params(shape: Shape) -> ParamCounts:
     """Count the parameters of `shape`; norms have no gains and nothing has a bias, so matrices are all there is."""
     body, unused = _lstm_body(shape) if isinstance(shape, LSTM) else _transformer_body(shape)
@@ -77,6 +79,7 @@ def _lstm_body(shape: LSTM) -> tuple[int, int]:
     return shape.layers * 8 * shape.width**2, 0
 
 
+@functools.cache
 def flops_per_token(shape: Shape, rule: FlopsRule, convention: ParamConvention = "blocks+head") -> int:
     """Training FLOPs per token: forward plus a backward of twice the forward, without recomputation.
 

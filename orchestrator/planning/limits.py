@@ -61,7 +61,8 @@ def within_text(made: Plan) -> Plan:
 
 def check_tokens(made: Plan) -> None:
     """Refuse a plan that reads its text more often than the sweep consents to."""
-    hungriest = max(made.points, key=lambda point: _epochs(made, point))
+    lengths = {(point.spec.steps, id(point.spec.data)): point for point in made.points}  # of seeds, any
+    hungriest = max(lengths.values(), key=lambda point: _epochs(made, point))
     tokens, held = hungriest.spec.tokens, made.corpus.epoch_tokens(hungriest.spec.data)
     epochs, allowed = tokens / held, made.sweep.data.allow_epochs
     if epochs > allowed:
@@ -84,7 +85,8 @@ def check_data(made: Plan) -> None:
         return
     from trainer.data import batches, heldout
 
-    for context, data in dict.fromkeys((point.spec.model.context, point.spec.data) for point in made.points):
+    by_part = {(point.spec.model.context, id(point.spec.data)): point.spec for point in made.points}  # seeds share it
+    for context, data in dict.fromkeys((spec.model.context, spec.data) for spec in by_part.values()):
         try:
             batches.check(made.corpus.manifest, data, context=context)
             heldout.check(made.corpus.manifest, data, context=context)

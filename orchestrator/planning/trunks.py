@@ -18,6 +18,8 @@ def trunk_of(sweep: Sweep, spec: RunSpec) -> Trunk | None:
 
 def share_trunks(sweep: Sweep, points: Sequence[Point]) -> tuple[Point, ...]:
     """Points with the share of their steps that each trains itself, the shortest of a trunk being run first."""
+    if not sweep.schedule.trunks:
+        return tuple(points)
     reached: dict[str, int] = {}
     shares: dict[str, float] = {}
     for point in sorted(points, key=lambda point: point.spec.steps):

@@ -25,6 +25,7 @@ class AdaptiveProposals:
         order: Sequence[str],
         failed: Collection[str],
     ) -> None:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.study: optuna.Study = optuna.create_study(direction="minimize", sampler=sampler)
         self.ending: str | None = None
         self._sampler = sampler

@@ -1,43 +1,49 @@
-"""The planned grid: every point of the plan once, in the plan's order; Optuna hears of each result.
+"""The planned grid: every point of the plan once, in the plan's order; its Optuna study is made for whoever wants it.
 
 A point is asked of the plan, not of the study: an enqueued trial is looked for among all others, so that ten thousand of
-them cost 5 ms an ask.
+them cost 5 ms an ask. Nothing is decided by results here, so that the driver keeps no study: a trial costs .2 ms.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import Any
-
-import optuna
-from optuna.distributions import BaseDistribution, IntDistribution
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.planning import Plan, Point
 
+if TYPE_CHECKING:
+    import optuna
+    from optuna.distributions import BaseDistribution
+    from optuna.trial import FrozenTrial
+
 
 class GridProposals:
-    """Hands out the points of a plan through an Optuna study.
+    """Hands out the points of a plan.
 
-    A point is a pair of whole numbers, `curve` and `point`, its number on the curve: Optuna needs parameters that
+    In a study a point is a pair of whole numbers, `curve` and `point`, its number on the curve: Optuna needs parameters that
     exist, and a realised model does not lie on a continuum.
     """
 
     def __init__(self, plan: Plan, *, losses: Mapping[str, float | None], proposed: Sequence[str]) -> None:
-        self.study: optuna.Study = optuna.create_study(
-            direction="minimize", sampler=optuna.samplers.RandomSampler(seed=0)
-        )
-        self._places = _places(plan)
-        self._spaces = _search_space(self._places)
         self.ending: str | None = None
+        self._plan = plan
+        self._losses = dict(losses)
         self._targets = {point.run_id for point in plan.points if point.target}
-        self._predictions = plan.predictions
-        known = set(proposed) | set(losses)
-        for run_id in sorted(losses):
-            if run_id in self._places:
-                self.study.add_trial(self._finished_trial(run_id, losses[run_id]))
+        known = losses.keys() | set(proposed)
         self._waiting = deque(point for point in plan.points if point.run_id not in known)
+
+    @property
+    def study(self) -> optuna.Study:
+        """A study of all results so far, in a fixed order."""
+        import optuna
+
+        places = _places(self._plan)
+        spaces = _search_space(places)
+        made = optuna.create_study(direction="minimize", sampler=optuna.samplers.RandomSampler(seed=0))
+        known = sorted(self._losses.keys() & places.keys())
+        made.add_trials([_finished_trial(places[run_id], spaces, self._losses[run_id]) for run_id in known])
+        return made
 
     @property
     def left(self) -> int:
@@ -53,8 +59,7 @@ class GridProposals:
 
     def tell(self, run_id: str, loss: float | None) -> None:
         """Report a committed run; None for one that diverged."""
-        if run_id in self._places:
-            self.study.add_trial(self._finished_trial(run_id, loss))
+        self._losses[run_id] = loss
 
     def fail(self, run_id: str, status: str) -> None:
         """Report a run without a result; the grid goes on."""
@@ -63,15 +68,8 @@ class GridProposals:
     def record(self, run_id: str) -> dict[str, Any]:
         """A point of a grid is based on nothing; one that was predicted names its predictions."""
         if run_id in self._targets:
-            return {"why": "predicted from the smaller budgets", "predictions": self._predictions}
+            return {"why": "predicted from the smaller budgets", "predictions": self._plan.predictions}
         return {"why": "the planned grid"}
-
-    def _finished_trial(self, run_id: str, loss: float | None) -> FrozenTrial:
-        curve, number = self._places[run_id]
-        state = TrialState.FAIL if loss is None else TrialState.COMPLETE
-        return create_trial(
-            params={"curve": curve, "point": number}, distributions=self._spaces, value=loss, state=state
-        )
 
 
 def _places(plan: Plan) -> dict[str, tuple[int, int]]:
@@ -86,7 +84,17 @@ def _places(plan: Plan) -> dict[str, tuple[int, int]]:
 
 
 def _search_space(places: Mapping[str, tuple[int, int]]) -> dict[str, BaseDistribution]:
+    from optuna.distributions import IntDistribution
+
     return {
         "curve": IntDistribution(0, max(curve for curve, _ in places.values())),
         "point": IntDistribution(0, max(number for _, number in places.values())),
     }
+
+
+def _finished_trial(place: tuple[int, int], spaces: dict[str, BaseDistribution], loss: float | None) -> FrozenTrial:
+    from optuna.trial import TrialState, create_trial
+
+    curve, number = place
+    state = TrialState.FAIL if loss is None else TrialState.COMPLETE
+    return create_trial(params={"curve": curve, "point": number}, distributions=spaces, value=loss, state=state)

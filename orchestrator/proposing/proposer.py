@@ -1,24 +1,22 @@
 """The driver's proposer: the planned grid, or points chosen as results arrive, through Optuna in the driver's memory.
 
 A study is never stored: proposals and commits are the truth, and ten thousand finished trials are put back in about a
-second.
+second. A grid needs none before somebody exports it, and so its driver does not load Optuna.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
-
-import optuna
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import SweepError
 from orchestrator.planning import Plan, Point
-from orchestrator.proposing.adaptive import AdaptiveProposals
-from orchestrator.proposing.alternatives import CurveByCurve
 from orchestrator.proposing.grid import GridProposals
-from orchestrator.proposing.sampler import IsoFlopSampler, PointSampler
-from orchestrator.proposing.settings import Settings
-from orchestrator.proposing.space import space_of
+
+if TYPE_CHECKING:
+    from orchestrator.proposing.adaptive import AdaptiveProposals
+    from orchestrator.proposing.sampler import PointSampler
+    from orchestrator.proposing.settings import Settings
 
 
 class Proposer:
@@ -42,12 +40,14 @@ class Proposer:
             order: Every run that has a proposal, by its number; needed where batches are synchronous.
             failed: Runs of `proposed` that ended without a result for good.
         """
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._proposals: GridProposals | AdaptiveProposals
         if plan.sweep.sampler == "grid":
             self._proposals = GridProposals(plan, losses=losses, proposed=proposed)
             return
-        rest = [run_id for run_id in (*sorted(losses), *proposed) if run_id not in set(order or ())]
+        from orchestrator.proposing.adaptive import AdaptiveProposals
+
+        ordered = set(order or ())
+        rest = [run_id for run_id in (*sorted(losses), *proposed) if run_id not in ordered]
         self._proposals = AdaptiveProposals(
             plan, point_sampler(plan), losses=losses, order=(*(order or ()), *rest), failed=failed
         )
@@ -91,6 +91,9 @@ class Proposer:
         Raises:
             SweepError: The storage has a study of this name, or cannot be opened.
         """
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
         try:
             copy = optuna.create_study(storage=storage, study_name=name, direction="minimize")
         except optuna.exceptions.DuplicatedStudyError:
@@ -108,6 +111,10 @@ class Proposer:
 
 def point_sampler(plan: Plan) -> PointSampler:
     """The sampler that the sweep names, over its points."""
+    from orchestrator.proposing.alternatives import CurveByCurve
+    from orchestrator.proposing.sampler import IsoFlopSampler, PointSampler
+    from orchestrator.proposing.space import space_of
+
     sweep, space, settings = plan.sweep, space_of(plan), settings_of(plan)
     if sweep.sampler == "isoflop":
         return IsoFlopSampler(space, settings)
@@ -116,6 +123,8 @@ def point_sampler(plan: Plan) -> PointSampler:
 
 def settings_of(plan: Plan) -> Settings:
     """What the sweep file says of sampling; limits that it leaves out are those of the planned grid."""
+    from orchestrator.proposing.settings import Settings
+
     sampling, limits = plan.sweep.sampling, plan.limits
     assert limits is not None
     return Settings(

@@ -10,12 +10,13 @@ from __future__ import annotations
 import errno
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from orchestrator import failpoints
 from orchestrator.errors import InfrastructureError, StoreError
-from orchestrator.store.objects import ObjectExists, ObjectMissing
+from orchestrator.store.objects import WRITTEN_AT_ONCE, ObjectExists, ObjectMissing
 
 SCHEMES = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs"}
 """Supported URLs, and the package that each needs."""
@@ -62,6 +63,11 @@ class BucketObjects:
             if self.read(key) != data:
                 raise ObjectExists(key) from None
         failpoints.hit(f"{kind}.after_link")
+
+    def create_all(self, objects: Mapping[str, bytes]) -> None:
+        """See `Objects.create_all`."""
+        with ThreadPoolExecutor(WRITTEN_AT_ONCE, thread_name_prefix="create") as threads:
+            list(threads.map(self.create, objects.keys(), objects.values()))
 
     def replace(self, key: str, data: bytes, *, durable: bool = True) -> None:
         """See `Objects.replace`; what a bucket has taken is durable."""

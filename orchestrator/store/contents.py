@@ -56,7 +56,7 @@ def read_contents(store: Store) -> Contents:
             except ValueError:
                 unreadable.append(f"{folder}/{name}")
 
-    proposed = {int(name.removesuffix(".json")): name for name in store.objects.names("proposals")}
+    proposed = {int(name.partition(".")[0]): name for name in store.objects.names("proposals")}
     proposals = documents("proposals", [name for seq, name in proposed.items() if seq not in seqs])
     commits = documents("commits", [f"{run_id}.json" for run_id in sorted(committed - known)])
     return Contents(
@@ -80,6 +80,6 @@ def _settled(store: Store, committed: set[str]) -> pa.Table:
         return RUNS_SCHEMA.empty_table()
     final = pc.and_(
         pc.is_in(table["status"], pa.array(COMMITTED)),
-        pc.is_in(table["run_id"], pa.array(sorted(committed), pa.string())),
+        pc.is_in(table["run_id"], pa.array(committed, pa.string())),
     )
     return table.filter(final)

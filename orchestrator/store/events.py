@@ -33,6 +33,9 @@ SEGMENT_BYTES = 1 << 20
 """Size from which a new segment is begun (chosen)."""
 
 
+_encoder = json.JSONEncoder(sort_keys=True)
+
+
 class EventLog(Protocol):
     """Where events go."""
 
@@ -127,7 +130,7 @@ class SegmentLog:
 
 
 def _encode(kind: str, values: Event) -> bytes:
-    body = json.dumps({"at": utc_now(), "event": kind} | values, sort_keys=True).encode()
+    body = _encoder.encode({"at": utc_now(), "event": kind} | values).encode()
     return b"%08x %s\n" % (zlib.crc32(body), body)
 
 

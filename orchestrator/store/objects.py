@@ -6,8 +6,12 @@ can be rebuilt (tables, a lease's counter) goes through `replace`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
+
+WRITTEN_AT_ONCE = 8
+"""Objects written side by side: a disk syncs several files in hardly more time than one (chosen)."""
 
 
 class ObjectExists(Exception):  # noqa: N818 - a state, said as one
@@ -36,6 +40,13 @@ class Objects(Protocol):
 
         Raises:
             ObjectExists: The name is taken.
+        """
+
+    def create_all(self, objects: Mapping[str, bytes]) -> None:
+        """Write new objects, by key, side by side: each durably, whole or not at all.
+
+        Raises:
+            ObjectExists: A name is taken; the others may have been written.
         """
 
     def replace(self, key: str, data: bytes, *, durable: bool = True) -> None:

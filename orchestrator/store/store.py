@@ -6,7 +6,6 @@ import contextlib
 import json
 import secrets
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +18,6 @@ from orchestrator.sweep import Sweep
 FORMAT = 1
 """Version of the objects' layout."""
 
-SYNCS_AT_ONCE = 8
-"""Objects written side by side: a disk syncs several files in hardly more time than one (chosen)."""
-
 Document = dict[str, Any]
 
 
@@ -31,7 +27,6 @@ class Store:
     def __init__(self, location: str | Path, objects: Objects | None = None) -> None:
         self.objects = objects or open_objects(location)
         self.location = self.objects.location
-        self._threads: ThreadPoolExecutor | None = None
 
     # --- what the store is
 
@@ -122,14 +117,11 @@ class Store:
 
     def add_proposals(self, documents: Mapping[int, Document]) -> None:
         """Keep proposals, by sequence number, before any of them is dispatched."""
-        bodies = {f"proposals/{seq:08d}.json": {"seq": seq} | document for seq, document in documents.items()}
-        if len(bodies) == 1:
-            for key, document in bodies.items():
-                self._create(key, document)
-            return
-        if self._threads is None:
-            self._threads = ThreadPoolExecutor(SYNCS_AT_ONCE, thread_name_prefix="proposals")
-        list(self._threads.map(self._create, bodies.keys(), bodies.values()))
+        bodies = {
+            f"proposals/{seq:08d}.json": _encode({"format": FORMAT, "seq": seq} | document)
+            for seq, document in documents.items()
+        }
+        self.objects.create_all(bodies)
 
     def add_attempt(self, run_id: str, number: int, document: Document) -> None:
         """Keep an attempt that ended without a result, under its number or the next one that is free."""
