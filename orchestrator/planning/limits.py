@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 from orchestrator.errors import SweepError
 from orchestrator.planning.points import DroppedPoint, Limits, Plan, Point
-from orchestrator.sweep import Seeds, Sweep
+from orchestrator.sweep import Seeds, seed_list
 from trainer import TrainerError
 
 REPLICATES = 3
@@ -29,14 +30,28 @@ def _centres(grid: Plan) -> dict[int, float]:
     return {curve: math.sqrt(min(params) * max(params)) for curve, params in sizes.items()}
 
 
-def with_replicates(sweep: Sweep) -> Sweep:
-    """The sweep with enough seeds of each point to know the noise, where seeds are only counted."""
+def replicates(seeds: Seeds) -> list[int]:
+    """Enough seeds of each point to know the noise, where seeds are only counted."""
+    return seed_list(max(seeds, REPLICATES) if isinstance(seeds, int) else seeds)
 
-    def enough(seeds: Seeds | None) -> Seeds | None:
-        return max(seeds, REPLICATES) if isinstance(seeds, int) else seeds
 
-    budgets = [budget.model_copy(update={"seeds": enough(budget.seeds)}) for budget in sweep.budgets]
-    return sweep.model_copy(update={"seeds": enough(sweep.seeds), "budgets": budgets})
+def with_winners(grid: Plan, fresh: Sequence[Point]) -> Plan:
+    """A grid whose best tries are trained again: of each place's candidates one value, on every fresh seed."""
+    tries = {(point.curve, point.params, point.tuned) for point in grid.points}
+    candidates = [point for point in fresh if (point.curve, point.params, point.tuned) in tries]
+    dearest: dict[tuple[int, int, int], float] = {}
+    for point in candidates:
+        place = point.curve, point.params, point.spec.seed
+        dearest[place] = max(point.flops, dearest.get(place, 0.0))
+    return replace(
+        grid,
+        points=(*grid.points, *candidates),
+        limits=Limits(
+            runs=len(grid.points) + len(dearest),
+            flops=grid.flops + math.fsum(dearest.values()),
+            centres=_centres(grid),
+        ),
+    )
 
 
 def within_text(made: Plan) -> Plan:

@@ -1,4 +1,4 @@
-"""The planned grid: every point of the plan once, in the plan's order; Optuna hears of each result.
+"""The planned grid: every point of the plan once, in the plan's order, then winners again; Optuna hears of each result.
 
 A point is asked of the plan, not of the study: an enqueued trial is looked for among all others, so that ten thousand of
 them cost 5 ms an ask.
@@ -7,7 +7,7 @@ them cost 5 ms an ask.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import optuna
@@ -15,6 +15,7 @@ from optuna.distributions import BaseDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from orchestrator.planning import Plan, Point
+from orchestrator.proposing.winners import Winners
 
 
 class GridProposals:
@@ -24,7 +25,14 @@ class GridProposals:
     exist, and a realised model does not lie on a continuum.
     """
 
-    def __init__(self, plan: Plan, *, losses: Mapping[str, float | None], proposed: Sequence[str]) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        losses: Mapping[str, float | None],
+        proposed: Sequence[str],
+        failed: Collection[str] = (),
+    ) -> None:
         self.study: optuna.Study = optuna.create_study(
             direction="minimize", sampler=optuna.samplers.RandomSampler(seed=0)
         )
@@ -33,11 +41,15 @@ class GridProposals:
         self.ending: str | None = None
         self._targets = {point.run_id for point in plan.points if point.target}
         self._predictions = plan.predictions
-        known = set(proposed) | set(losses)
+        self._known = set(proposed) | set(losses)
         for run_id in sorted(losses):
             if run_id in self._places:
                 self.study.add_trial(self._finished_trial(run_id, losses[run_id]))
-        self._waiting = deque(point for point in plan.points if point.run_id not in known)
+        self._winners = Winners(plan.points)
+        self._waiting = deque(p for p in plan.points if not p.retrained and p.run_id not in self._known)
+        for point in plan.points:  # in the plan's order: winners are asked for in the same one whatever ended first
+            if point.run_id in losses or point.run_id in failed:
+                self._note(point.run_id, losses.get(point.run_id))
 
     @property
     def left(self) -> int:
@@ -48,13 +60,16 @@ class GridProposals:
         """The next point, None where the plan is used up."""
         if self._waiting:
             return self._waiting.popleft()
-        self.ending = "every point of the grid is proposed"
+        self.ending = (
+            "the results of tries are awaited" if self._winners.awaited else "every point of the grid is proposed"
+        )
         return None
 
     def tell(self, run_id: str, loss: float | None) -> None:
         """Report a committed run; None for one that diverged."""
         if run_id in self._places:
             self.study.add_trial(self._finished_trial(run_id, loss))
+            self._note(run_id, loss)
 
     def fail(self, run_id: str, status: str) -> None:
         """Report a run without a result; the grid goes on."""
@@ -64,7 +79,13 @@ class GridProposals:
         """A point of a grid is based on nothing; one that was predicted names its predictions."""
         if run_id in self._targets:
             return {"why": "predicted from the smaller budgets", "predictions": self._predictions}
-        return {"why": "the planned grid"}
+        return {"why": self._winners.why(run_id) or "the planned grid"}
+
+    def _note(self, run_id: str, loss: float | None) -> None:
+        """A try has ended; where it was the last of its point, the best of them is to be trained again."""
+        fresh = [point for point in self._winners.ended(run_id, loss) if point.run_id not in self._known]
+        self._known.update(point.run_id for point in fresh)
+        self._waiting.extend(fresh)
 
     def _finished_trial(self, run_id: str, loss: float | None) -> FrozenTrial:
         curve, number = self._places[run_id]

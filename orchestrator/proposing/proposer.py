@@ -45,7 +45,7 @@ class Proposer:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._proposals: GridProposals | AdaptiveProposals
         if plan.sweep.sampler == "grid":
-            self._proposals = GridProposals(plan, losses=losses, proposed=proposed)
+            self._proposals = GridProposals(plan, losses=losses, proposed=proposed, failed=failed)
             return
         rest = [run_id for run_id in (*sorted(losses), *proposed) if run_id not in set(order or ())]
         self._proposals = AdaptiveProposals(

@@ -15,7 +15,7 @@ Overrides = Mapping[str, Any]
 """Values by the dotted path of the key that they replace, such as {"model.activation": "swiglu"}."""
 
 SHARED = (
-    "name", "settings", "axes", "tune", "ladder", "sampler", "sampling", "counting", "resources", "stop",
+    "name", "settings", "axes", "tune", "retrain", "ladder", "sampler", "sampling", "counting", "resources", "stop",
     "cost", "schedule.trunks",
     "data.source", "data.files", "data.package", "data.path", *(f"data.{key}" for key in SYNTHETIC),
 )  # fmt: skip
