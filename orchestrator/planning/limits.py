@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
 from orchestrator.errors import SweepError
-from orchestrator.planning.points import DroppedPoint, Limits, Plan, Point
+from orchestrator.planning.points import DroppedPoint, Limits, Plan, Point, Share
 from orchestrator.sweep import Seeds, seed_list
 from trainer import TrainerError
 
@@ -18,9 +19,22 @@ REPLICATES = 3
 def limits_of(grid: Plan) -> Limits:
     """What a sampler may spend: what the sweep says, else as much as the planned grid would have."""
     sampling = grid.sweep.sampling
-    return Limits(
-        runs=sampling.max_runs or len(grid.points), flops=sampling.max_flops or grid.flops, centres=_centres(grid)
-    )
+    runs, flops = sampling.max_runs or len(grid.points), sampling.max_flops or grid.flops
+    return Limits(runs=runs, flops=flops, centres=_centres(grid), shares=_shares(grid.points, runs, flops))
+
+
+def _shares(points: Sequence[Point], runs: int, flops: float) -> dict[str | None, Share]:
+    """What each setting may spend: equal settings have equal shares."""
+    spent: dict[str | None, float] = {}
+    for point in points:
+        spent[point.setting] = spent.get(point.setting, 0.0) + point.share * point.flops
+    counts = Counter(point.setting for point in points)
+    return {
+        setting: Share(
+            runs=max(1, runs * counts[setting] // len(points)), flops=flops * mine / math.fsum(spent.values())
+        )
+        for setting, mine in spent.items()
+    }
 
 
 def _centres(grid: Plan) -> dict[int, float]:
@@ -50,6 +64,7 @@ def with_winners(grid: Plan, fresh: Sequence[Point]) -> Plan:
             runs=len(grid.points) + len(dearest),
             flops=grid.flops + math.fsum(dearest.values()),
             centres=_centres(grid),
+            shares={},
         ),
     )
 

@@ -88,6 +88,19 @@ class DroppedPoint:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Share:
+    """What one setting may spend.
+
+    Attributes:
+        runs: Runs at most.
+        flops: FLOPs at most.
+    """
+
+    runs: int
+    flops: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Limits:
     """What a sampler may spend where the plan's points are candidates.
 
@@ -95,11 +108,13 @@ class Limits:
         runs: Runs at most.
         flops: FLOPs at most.
         centres: Middle size N of the planned grid on each curve: where its optimum is expected.
+        shares: What each setting may spend of it, as its planned grid would in proportion.
     """
 
     runs: int
     flops: float
     centres: Mapping[int, float]
+    shares: Mapping[str | None, Share]
 
 
 @dataclass(frozen=True, kw_only=True)

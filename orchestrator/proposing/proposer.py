@@ -7,6 +7,7 @@ second.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import optuna
@@ -15,10 +16,12 @@ from orchestrator.errors import SweepError
 from orchestrator.planning import Plan, Point
 from orchestrator.proposing.adaptive import AdaptiveProposals
 from orchestrator.proposing.alternatives import CurveByCurve
+from orchestrator.proposing.by_setting import BySetting, Part
+from orchestrator.proposing.choosing import Chooser
 from orchestrator.proposing.grid import GridProposals
-from orchestrator.proposing.sampler import IsoFlopSampler, PointSampler
+from orchestrator.proposing.sampler import IsoFlopSampler, PointSampler, Strategy
 from orchestrator.proposing.settings import Settings
-from orchestrator.proposing.space import space_of
+from orchestrator.proposing.space import Space, space_of
 
 
 class Proposer:
@@ -107,11 +110,30 @@ class Proposer:
 
 
 def point_sampler(plan: Plan) -> PointSampler:
-    """The sampler that the sweep names, over its points."""
-    sweep, space, settings = plan.sweep, space_of(plan), settings_of(plan)
-    if sweep.sampler == "isoflop":
+    """The sampler that the sweep names, over its points; of several settings each has one of its own."""
+    space, settings = space_of(plan), settings_of(plan)
+    names = [name for name in dict.fromkeys(point.setting for point in plan.points) if name is not None]
+    if len(names) > 1:
+        return PointSampler(space, BySetting(space, [_part(plan, name) for name in names]), settings)
+    if plan.sweep.sampler == "isoflop":
         return IsoFlopSampler(space, settings)
-    return PointSampler(space, CurveByCurve(space, settings, sweep.sampler, sweep.sampling.seed), settings)
+    return PointSampler(space, _strategy(plan, space, settings), settings)
+
+
+def _part(plan: Plan, setting: str) -> Part:
+    assert plan.limits is not None
+    space, share = space_of(plan, setting), plan.limits.shares[setting]
+    settings = replace(settings_of(plan), max_flops=share.flops, max_runs=share.runs)
+    strategy = _strategy(plan, space, settings)
+    return Part(setting=setting, space=space, strategy=strategy, max_flops=share.flops)
+
+
+def _strategy(plan: Plan, space: Space, settings: Settings) -> Strategy:
+    """Who chooses among the points of one setting."""
+    name = plan.sweep.sampler
+    return (
+        Chooser(space, settings) if name == "isoflop" else CurveByCurve(space, settings, name, plan.sweep.sampling.seed)
+    )
 
 
 def settings_of(plan: Plan) -> Settings:

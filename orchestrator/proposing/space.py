@@ -137,12 +137,13 @@ class Known:
         return {*self.losses, *self.pending, *self.failed}
 
 
-def space_of(plan: Plan) -> Space:
-    """The cells of a plan's points."""
+def space_of(plan: Plan, setting: str | None = None) -> Space:
+    """The cells of a plan's points, or of those of one setting."""
+    points = [point for point in plan.points if setting in (None, point.setting)]
     cells: dict[tuple[int, int, int], list[Point]] = {}
-    for point in plan.points:
+    for point in points:
         cells.setdefault((point.curve, point.params, point.spec.tokens), []).append(point)
-    budgets = {point.curve: point.budget for point in plan.points}
+    budgets = {point.curve: point.budget for point in points}
     numbers = {curve: number for number, curve in enumerate(sorted(budgets))}  # a curve may have lost all its points
     return Space(
         cells=tuple(
@@ -159,7 +160,7 @@ def space_of(plan: Plan) -> Space:
         middles=tuple(_middle(plan, curve) for curve in sorted(budgets)),
         branches={
             point.run_id: Branch(trunk=trunk[0], step=trunk[1], steps=point.spec.steps)
-            for point in plan.points
+            for point in points
             if (trunk := trunk_of(plan.sweep, point.spec)) is not None
         },
     )

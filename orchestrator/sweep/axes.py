@@ -87,10 +87,10 @@ def refusal(
             return f"setting {name}: {wrong}"
     if not settings and (found := _wrong_axes(axes, tune)):
         return found
-    if (settings or axes) and sampler != "grid":
+    if tune and sampler != "grid":
         return (
-            f"sampler {sampler} with settings or axes; expected sampler: grid, which runs every setting. "
-            "Use grid, or one sweep for each setting."
+            f"sampler {sampler} with tune; expected sampler: grid, which tries every value. "
+            "Use grid, or one value of each tuned key."
         )
     return None
 
