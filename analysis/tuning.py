@@ -89,6 +89,20 @@ def lowest_try(losses: Mapping[str, Sequence[float]]) -> str | None:
     return min(means, key=lambda tuned: (means[tuned], tuned), default=None)
 
 
+def valley_minimum(values: Array, loss: Array) -> tuple[Array, float] | None:
+    """The bottom of the valley through tries of one point: its values and its loss; None where it has none inside.
+
+    Args:
+        values: Values of the tuned axes at each try, shape (n, axes).
+        loss: Its loss, shape (n,).
+    """
+    names = [str(axis) for axis in range(values.shape[1])]
+    tries = pd.DataFrame(values, columns=names).assign(loss=loss, runs=1)
+    lowest = {name: float(values[int(loss.argmin()), axis]) for axis, name in enumerate(names)}
+    found = _valley(tries[_near(tries, names, lowest)], names, None)
+    return None if found is None else (np.array([found[0][name] for name in names]), found[2])
+
+
 def tuned_points(runs: Runs) -> tuple[TunedPoint, ...]:
     """Every point at which several values of tuned axes were tried, in order of appearance; retrained runs are no tries."""
     groups = list(_groups(runs.frame))

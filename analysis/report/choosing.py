@@ -22,6 +22,8 @@ STAGES = {
     "bracket": "bracket the optimum of the cheapest curves",
     "learn": "teach most about the target per FLOP",
     "floor": "complete a curve that is reported",
+    "tune": "find the best of the tuned values at a point",
+    "retrain": "train the best try of a point again",
     "symmetric": "bracket each curve, since law and parabolas disagree",
 }
 """Rules of the sampler isoflop, in words."""

@@ -19,8 +19,9 @@ REPLICATES = 3
 def limits_of(grid: Plan) -> Limits:
     """What a sampler may spend: what the sweep says, else as much as the planned grid would have."""
     sampling = grid.sweep.sampling
-    runs, flops = sampling.max_runs or len(grid.points), sampling.max_flops or grid.flops
-    return Limits(runs=runs, flops=flops, centres=_centres(grid), shares=_shares(grid.points, runs, flops))
+    runs, flops = sampling.max_runs or grid.runs, sampling.max_flops or grid.flops
+    tries = [point for point in grid.points if not point.retrained]
+    return Limits(runs=runs, flops=flops, centres=_centres(grid), shares=_shares(tries, runs, flops))
 
 
 def _shares(points: Sequence[Point], runs: int, flops: float) -> dict[str | None, Share]:

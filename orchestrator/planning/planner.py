@@ -33,10 +33,14 @@ def plan(sweep: Sweep, corpus: Corpus, cost: CostModel) -> Plan:
     check_data(grid)
     if sweep.sampler == "grid":
         check_tokens(grid)
-        fresh = sweep.retrain
-        return grid if fresh is None else with_winners(grid, _retrained(sweep, corpus, cost, curve_shapes))
-    made = within_text(_plan(sweep, corpus, cost, candidate_shapes, replicates))
-    return replace(made, limits=limits_of(grid))
+    if sweep.retrain is not None:
+        grid = with_winners(grid, _retrained(sweep, corpus, cost, curve_shapes))
+    if sweep.sampler == "grid":
+        return grid
+    made = _plan(sweep, corpus, cost, candidate_shapes, replicates)
+    if sweep.retrain is not None:
+        made = replace(made, points=(*made.points, *_retrained(sweep, corpus, cost, candidate_shapes)))
+    return replace(within_text(made), limits=limits_of(grid))
 
 
 def _retrained(sweep: Sweep, corpus: Corpus, cost: CostModel, shapes_of: ShapesOf) -> tuple[Point, ...]:

@@ -78,20 +78,13 @@ def overridden(values: Mapping[str, Any], overrides: Overrides) -> dict[str, Any
     return changed
 
 
-def refusal(
-    settings: Mapping[str, Overrides], axes: Mapping[str, Sequence[Any]], tune: Collection[str], sampler: str
-) -> str | None:
+def refusal(settings: Mapping[str, Overrides], axes: Mapping[str, Sequence[Any]], tune: Collection[str]) -> str | None:
     """What is wrong with the settings and axes of a file beside the values in them, None for nothing."""
     for name, overrides in settings.items():
         if wrong := _wrong_setting(overrides, axes, tune):
             return f"setting {name}: {wrong}"
     if not settings and (found := _wrong_axes(axes, tune)):
         return found
-    if tune and sampler != "grid":
-        return (
-            f"sampler {sampler} with tune; expected sampler: grid, which tries every value. "
-            "Use grid, or one value of each tuned key."
-        )
     return None
 
 

@@ -239,7 +239,7 @@ class Sweep(Section):
 
     @model_validator(mode="after")
     def _every_variant_is_a_sweep(self) -> Sweep:
-        if wrong := crossing.refusal(self.settings, self.axes, self.tune, self.sampler):
+        if wrong := crossing.refusal(self.settings, self.axes, self.tune):
             raise ValueError(wrong)
         if self.retrain is not None:
             self._check_retrain(self.retrain)

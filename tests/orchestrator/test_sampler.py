@@ -355,7 +355,9 @@ def test_every_setting_has_its_own_sampler_and_its_share(name: str) -> None:
     assert {asked.record(run_id)["setting"] for run_id in order} == {"swiglu", "gelu"}
     taken: dict[str | None, float] = dict.fromkeys(made.limits.shares, 0.0)
     largest = max(point.flops / made.limits.shares[point.setting].flops for point in made.points)
-    for run_id in order[: -made.limits.runs // 3]:  # until one may do no more, nobody is ever ahead by more than one run
+    for run_id in order[
+        : -made.limits.runs // 3
+    ]:  # until one may do no more, nobody is ever ahead by more than one run
         point = points[run_id]
         taken[point.setting] += point.flops / made.limits.shares[point.setting].flops
         assert abs(taken["swiglu"] - taken["gelu"]) <= largest * (1 + 1e-9)
