@@ -99,7 +99,8 @@ class Valley:
         if not losses:
             return None
         if self.fresh:
-            again = [loss for run_id in self.fresh[self._best(known)] if (loss := known.losses.get(run_id)) is not None]
+            runs = self.fresh.get(self._best(known), ())
+            again = [loss for run_id in runs if (loss := known.losses.get(run_id)) is not None]
             return float(np.mean(np.sort(again))) if again else None
         found = self._bottom(losses)
         return min(losses.values()) if found is None else found[1]
