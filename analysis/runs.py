@@ -45,6 +45,12 @@ RUN_COLUMNS: tuple[Column, ...] = (
     Column("budget", _FLOAT, "FLOPs", "Compute intended for the run; groups a curve exactly"),
     Column("setting", _TEXT, "", "Setting of a sweep that compares several, such as swiglu or ffn_ratio=2"),
     Column("tuned", _TEXT, "", "Values of the axes that are tuned over, such as peak=0.004 batch=512"),
+    Column(
+        "retrained",
+        _BOOL,
+        "",
+        "Whether it trains the best try of its point again on a fresh seed; fits take these alone",
+    ),
     Column("params", _INT, "parameters", "N under `params_convention`"),
     Column("params_convention", _TEXT, "", "What `params` counts: blocks+head, blocks, total or active"),
     Column("params_body", _INT, "parameters", "Matrices of the blocks, all experts of a mixture among them"),

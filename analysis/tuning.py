@@ -2,10 +2,12 @@
 
 The best of several noisy tries is too good, by .85 standard deviations for three; so a parabola in the logs of the
 tuned values is laid through the tries near the lowest, and its minimum, with its standard error, stands for the point.
+Where a sweep has trained the best try again on fresh seeds, these runs alone stand for it, as they are.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -77,8 +79,32 @@ def read_knobs(tuned: str) -> dict[str, float]:
     return knobs
 
 
+def lowest_try(losses: Mapping[str, Sequence[float]]) -> str | None:
+    """Which values of tuned axes have the lowest mean loss, None where none has one.
+
+    Args:
+        losses: Losses of the seeds that each was tried on, by the values as the column `tuned` writes them.
+    """
+    means = {tuned: math.fsum(seen) / len(seen) for tuned, seen in losses.items() if seen}
+    return min(means, key=lambda tuned: (means[tuned], tuned), default=None)
+
+
+def valley_minimum(values: Array, loss: Array) -> tuple[Array, float] | None:
+    """The bottom of the valley through tries of one point: its values and its loss; None where it has none inside.
+
+    Args:
+        values: Values of the tuned axes at each try, shape (n, axes).
+        loss: Its loss, shape (n,).
+    """
+    names = [str(axis) for axis in range(values.shape[1])]
+    tries = pd.DataFrame(values, columns=names).assign(loss=loss, runs=1)
+    lowest = {name: float(values[int(loss.argmin()), axis]) for axis, name in enumerate(names)}
+    found = _valley(tries[_near(tries, names, lowest)], names, None)
+    return None if found is None else (np.array([found[0][name] for name in names]), found[2])
+
+
 def tuned_points(runs: Runs) -> tuple[TunedPoint, ...]:
-    """Every point at which several values of tuned axes were tried, in order of appearance."""
+    """Every point at which several values of tuned axes were tried, in order of appearance; retrained runs are no tries."""
     groups = list(_groups(runs.frame))
     cells = [_tries(runs.frame.loc[rows]) for rows in groups]
     variances = _variances([cell for cell, _ in cells], runs, groups)
@@ -91,12 +117,16 @@ def tuned_points(runs: Runs) -> tuple[TunedPoint, ...]:
 def one_point_each(runs: Runs) -> Runs:
     """`runs` of one setting, with one row for each tuned point: its valley's minimum, under its best values.
 
+    Where any best try was trained again, the rows are those runs: a point whose best try was not, or not yet, is left out.
+
     Raises:
         FitError: The runs are of several settings.
     """
     refuse_settings(runs.frame)
     if "tuned" not in runs.frame or runs.frame["tuned"].isna().all():
         return runs
+    if _is_retrained(runs.frame).any():
+        return _winners(runs)
     points = tuned_points(runs)
     if not points:
         return runs
@@ -108,7 +138,7 @@ def one_point_each(runs: Runs) -> Runs:
         frame.loc[row, "tuned"] = " ".join(f"{name}={value:.4g}" for name, value in point.knobs.items())
         if "loss_se" in frame:
             frame.loc[row, "loss_se"] = np.nan if point.loss_se is None else point.loss_se
-    notes = [Dropped(_name(point), _note(point)) for point in points]
+    notes = [Dropped(_name(point.params, point.budget), _note(point)) for point in points]
     return replace(runs, frame=frame.drop(index=lost).reset_index(drop=True), dropped=(*runs.dropped, *notes))
 
 
@@ -116,10 +146,51 @@ def _groups(frame: pd.DataFrame) -> list[list[int]]:
     """Rows of each point that was tried with several values."""
     if "tuned" not in frame:
         return []
-    place = [name for name in ("setting", "budget", "params") if name in frame]
-    tried = frame[frame["tuned"].notna()]
-    groups = tried.groupby(place, sort=False, dropna=False)
+    tried = frame[frame["tuned"].notna() & ~_is_retrained(frame)]
+    groups = tried.groupby(_place(tried), sort=False, dropna=False)
     return [list(rows.index) for _, rows in groups if rows["tuned"].nunique() > 1]
+
+
+def _place(frame: pd.DataFrame) -> list[str]:
+    """Columns that tell points apart."""
+    return [name for name in ("setting", "budget", "params") if name in frame]
+
+
+def _is_retrained(frame: pd.DataFrame) -> NDArray[np.bool_]:
+    """Which runs train the best try of their point again, shape (n,)."""
+    if "retrained" not in frame:
+        return np.zeros(len(frame), dtype=np.bool_)
+    return np.asarray(frame["retrained"].eq(True).fillna(False), dtype=np.bool_)
+
+
+def _winners(runs: Runs) -> Runs:
+    """`runs` with, of each tuned point, those that train its best try again."""
+    frame, again = runs.frame, _is_retrained(runs.frame)
+    kept, notes = list(frame.index[frame["tuned"].isna()]), []
+    for _, rows in frame[frame["tuned"].notna()].groupby(_place(frame), sort=False, dropna=False):
+        fresh = again[rows.index]
+        tries = rows[~fresh]
+        best = lowest_try({str(tuned): list(each["loss"]) for tuned, each in tries.groupby("tuned")})
+        chosen = rows[fresh & (rows["tuned"] == best).to_numpy()]
+        kept.extend(chosen.index)
+        budget = float(rows["budget"].iloc[0]) if "budget" in rows else None
+        notes.append(Dropped(_name(float(rows["params"].iloc[0]), budget), _retrained_note(tries, best, len(chosen))))
+    if not set(kept) & set(frame.index[again]):
+        raise FitError(
+            f"the best try of none of {len(notes)} tuned points is among the runs that were trained again; expected these "
+            "runs. Repeat the sweep's command, which trains what is missing."
+        )
+    return replace(runs, frame=frame.loc[sorted(kept)].reset_index(drop=True), dropped=(*runs.dropped, *notes))
+
+
+def _retrained_note(tries: pd.DataFrame, best: str | None, fresh: int) -> str:
+    values = tries["tuned"].nunique()
+    if best is None or not fresh:
+        return f"{len(tries)} runs with {values} values, of which the best was not trained again yet: left out"
+    knobs = pd.DataFrame([read_knobs(text) for text in tries["tuned"].unique()])
+    ends = [n for n, value in read_knobs(best).items() if len(knobs) > 1 and value in (knobs[n].min(), knobs[n].max())]
+    widen = f". It lies at the end of what was tried of {', '.join(ends)}: widen the axis" if ends else ""
+    return f"{len(tries)} runs with {values} values: {best} was the best, and {fresh} fresh seeds of it stand for them{widen}"
 
 
 def _tries(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
@@ -247,9 +318,9 @@ def _slopes(z: Array) -> Array:
     return slopes
 
 
-def _name(point: TunedPoint) -> str:
-    place = f"point N {notation.count(point.params)}"
-    return place if point.budget is None else f"{place}, budget {notation.flops(point.budget)}"
+def _name(params: float, budget: float | None) -> str:
+    place = f"point N {notation.count(params)}"
+    return place if budget is None else f"{place}, budget {notation.flops(budget)}"
 
 
 def _note(point: TunedPoint) -> str:

@@ -358,7 +358,7 @@ def main() -> None:
     parser.add_argument("--replicates", type=int, default=None)
     parser.add_argument("--surfaces", choices=("verdict", "development"), default="verdict")
     parser.add_argument("--tpe", type=int, default=None, help="replicates of each cell that TPE runs, too")
-    parser.add_argument("--gp", type=int, default=0, help="replicates of the first cell that GP runs, too")
+    parser.add_argument("--gp", type=int, default=0, help="replicates of each cell that GP runs, too: 4 s each")
     options = parser.parse_args()
     count = options.replicates or (10 if options.quick else 200)
     with_tpe = (4 if options.quick else 10) if options.tpe is None else options.tpe
@@ -366,8 +366,7 @@ def main() -> None:
     results = {}
     for number, cell in enumerate(cells(families, options.quick)):
         worlds = (World(*cell, seed=first + 10_000 * number + r) for r in range(count))
-        gp = options.gp if number == 0 else 0
-        rows = [replicate(world, with_tpe=r < with_tpe, with_gp=r < gp) for r, world in enumerate(worlds)]
+        rows = [replicate(world, with_tpe=r < with_tpe, with_gp=r < options.gp) for r, world in enumerate(worlds)]
         results[" ".join(cell)] = summarise(rows)
         show(" ".join(cell), results[" ".join(cell)])
     print(json.dumps(conclude(results, count, options)) if options.json else plain(conclude(results, count, options)))

@@ -1,6 +1,6 @@
 """ScaleBench's question (arXiv:2604.22753): which runs of a pool to make, to predict a region that costs more.
 
-    python benchmarks/scalebench.py [--quick] [--json] [--seeds S] [--develop | --others]
+    python benchmarks/scalebench.py [--quick] [--json] [--seeds S] [--develop | --others] [--task NAME]
 
 Protocol, fixed before the verdict was run (benchmarks/README.md has the results): pools and held-out regions are
 ScaleBench's, a run costs 6ND. A pilot of as many random runs as the law has coefficients, then runs one after another until
@@ -232,13 +232,15 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=None)
     parser.add_argument("--develop", action="store_true", help="hold out the pool's own most expensive rows")
     parser.add_argument("--others", action="store_true", help="other tables of real runs as pools")
+    parser.add_argument("--task", choices=[" ".join(names) for names in TASKS], help="one pool with one law alone")
     options = parser.parse_args()
     if not DATA.is_dir():
         sys.exit(f"{DATA} is not there: this benchmark needs ScaleBench's tables, which are not part of the project.")
     seeds = options.seeds or (3 if options.quick else 30)
     results = {}
     tasks = [load_other(name) for name in OTHERS] if options.others else []
-    for task in tasks or [load(*names, develop=options.develop) for names in TASKS]:
+    wanted = [names for names in TASKS if options.task in (None, " ".join(names))]
+    for task in tasks or [load(*names, develop=options.develop) for names in wanted]:
         results[task.name] = run(task, seeds)
         if not options.json:
             show(task.name, results[task.name])

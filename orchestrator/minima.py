@@ -12,7 +12,9 @@ from analysis.errors import AnalysisError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-NEEDED = ("run_id", "budget", "params", "tokens", "flops", "loss", "status", "layers", "width", "setting", "tuned")
+NEEDED = (
+    "run_id", "budget", "params", "tokens", "flops", "loss", "status", "layers", "width", "setting", "tuned", "retrained",
+)  # fmt: skip
 """Columns that a minimum is taken from; sizes that differ in shape alone are told apart by layers and width."""
 
 LEAST_SIZES = 3

@@ -43,8 +43,8 @@ def status(location: str) -> dict[str, Any]:
     plan = planning.plan(sweep, corpus, cost.CostModel(step_seconds=1e-3, token_seconds=0.0, flops_per_second=1e10))
     known = {row["run_id"] for row in rows}
     unproposed = [point for point in plan.points if point.run_id not in known]
-    if plan.limits is not None:  # the other points are candidates, most of which are never run
-        unproposed = []
+    if plan.limits is not None:  # candidates, most of which are never run; of a grid, those for the best tries alone
+        unproposed = [point for point in unproposed if sweep.sampler == "grid" and not point.retrained]
     left, seconds_spent = _seconds_left(rows, plan), sum(row["seconds_spent"] or 0.0 for row in rows)
     rate = rate_of(sweep)
     counts = Counter(row["status"] for row in rows) + Counter(pending=len(unproposed))
@@ -66,7 +66,7 @@ def status(location: str) -> dict[str, Any]:
             for row in rows
             if row["status"] in (*FAILED, "diverged")
         ],
-        "sampler": None if plan.limits is None else {"name": sweep.sampler, **explain(store)},
+        "sampler": None if sweep.sampler == "grid" else {"name": sweep.sampler, **explain(store)},
         "unreadable": [*scanned.unreadable, *(f"quarantine/{name}" for name in store.quarantined())],
     }
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import pandas as pd
 from analysis import notation
 from analysis.figures.history import history_figure
 from analysis.report.blocks import Block, Exhibit, Grid, Text, grid
-from analysis.report.origin import Origin
+from analysis.report.origin import Origin, Step
 
 SHOWN = 200
 """Proposals whose reason is listed (chosen); the others are in the store."""
@@ -21,6 +22,8 @@ STAGES = {
     "bracket": "bracket the optimum of the cheapest curves",
     "learn": "teach most about the target per FLOP",
     "floor": "complete a curve that is reported",
+    "tune": "find the best of the tuned values at a point",
+    "retrain": "train the best try of a point again",
     "symmetric": "bracket each curve, since law and parabolas disagree",
 }
 """Rules of the sampler isoflop, in words."""
@@ -33,8 +36,10 @@ def choosing_blocks(origin: Origin, rows: pd.DataFrame) -> list[Block]:
     if origin.sampler == "grid":
         return [Text(text=_grid_text(origin.sweep))]
     blocks: list[Block] = [Text(text=_sampler_text(origin))]
-    if len(origin.history) > 1:
-        blocks.append(_history(origin))
+    for setting in dict.fromkeys(step.setting for step in origin.history):
+        steps = [step for step in origin.history if step.setting == setting]
+        if len(steps) > 1:
+            blocks.append(_history(origin, steps, setting))
     if origin.proposals:
         blocks.append(_reasons(origin, rows))
     return blocks
@@ -92,9 +97,9 @@ def _sampler_text(origin: Origin) -> str:
     )
 
 
-def _history(origin: Origin) -> Exhibit:
+def _history(origin: Origin, steps: Sequence[Step], setting: str | None) -> Exhibit:
     flops, value, low, high = (
-        np.array([getattr(step, name) for step in origin.history], dtype=np.float64)
+        np.array([getattr(step, name) for step in steps], dtype=np.float64)
         for name in ("flops", "value", "low", "high")
     )
     quantity = str(origin.target.get("quantity"))
@@ -103,12 +108,11 @@ def _history(origin: Origin) -> Exhibit:
     label = f"{label} at {notation.flops(origin.target['flops'])} FLOPs"
     first, last = (f"{write(low[i])} to {write(high[i])}" for i in (0, -1))
     table = [
-        (notation.flops(step.flops), write(step.value), f"{write(step.low)} to {write(step.high)}")
-        for step in origin.history
+        (notation.flops(step.flops), write(step.value), f"{write(step.low)} to {write(step.high)}") for step in steps
     ]
     return Exhibit(
-        name="target-history",
-        title=f"The target's interval against FLOPs reserved: {label}",
+        name="target-history" if setting is None else f"target-history-{_plain(setting)}",
+        title=f"The target's interval against FLOPs reserved: {label}" + (f", {setting}" if setting else ""),
         description=(
             f"From {first} at {notation.flops(flops[0])} FLOPs to {last} at {notation.flops(flops[-1])}, by the sampler's own "
             f"law ({notation.percent(origin.level)})."
@@ -121,6 +125,11 @@ def _history(origin: Origin) -> Exhibit:
             text_columns=0,
         ),
     )
+
+
+def _plain(setting: str) -> str:
+    """A setting's name as part of a file's."""
+    return re.sub(r"[^A-Za-z0-9]+", "-", setting)
 
 
 def _reasons(origin: Origin, rows: pd.DataFrame) -> Grid:

@@ -41,12 +41,14 @@ class Step:
         value: The target.
         low: Lower end of its interval.
         high: Upper end.
+        setting: Whose target it is; None in a sweep of one.
     """
 
     flops: float
     value: float
     low: float
     high: float
+    setting: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +104,7 @@ def origin_of(source: str | os.PathLike[str]) -> Origin:
                 value=target["value"],
                 low=target["interval"]["low"],
                 high=target["interval"]["high"],
+                setting=based_on.get("setting"),
             )
             for based_on, target in informed
         ),

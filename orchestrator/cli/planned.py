@@ -103,6 +103,9 @@ def _runs(made: Plan) -> str:
     """How many runs; where a sampler chooses, of how many."""
     if made.limits is None:
         return f"{len(made.points)} runs"
+    if made.sweep.sampler == "grid":
+        tries = sum(not point.retrained for point in made.points)
+        return f"{tries} runs, and at most {made.runs - tries} that train the best tries again"
     return f"at most {made.runs} of {len(made.points)} runs, by {made.sweep.sampler}"
 
 
@@ -160,6 +163,7 @@ def document(made: Plan) -> dict[str, Any]:
                 "budget": point.budget,
                 "setting": point.setting,
                 "tuned": point.tuned,
+                "retrained": point.retrained,
                 "params": point.params,
                 "tokens": point.spec.tokens,
                 "steps": point.spec.steps,
@@ -179,6 +183,8 @@ def _by_point(made: Plan) -> list[list[Point]]:
     """Runs that differ in their seed alone, together."""
     groups: dict[str, list[Point]] = {}
     for point in made.points:
+        if point.retrained:
+            continue
         key = json.dumps({**to_dict(point.spec), "seed": 0, "curve": point.curve}, sort_keys=True)
         groups.setdefault(key, []).append(point)
     return list(groups.values())

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 
 from orchestrator.errors import SweepError
-from orchestrator.planning.points import DroppedPoint, Limits, Plan, Point
-from orchestrator.sweep import Seeds, Sweep
+from orchestrator.planning.points import DroppedPoint, Limits, Plan, Point, Share
+from orchestrator.sweep import Seeds, seed_list
 from trainer import TrainerError
 
 REPLICATES = 3
@@ -17,9 +19,23 @@ REPLICATES = 3
 def limits_of(grid: Plan) -> Limits:
     """What a sampler may spend: what the sweep says, else as much as the planned grid would have."""
     sampling = grid.sweep.sampling
-    return Limits(
-        runs=sampling.max_runs or len(grid.points), flops=sampling.max_flops or grid.flops, centres=_centres(grid)
-    )
+    runs, flops = sampling.max_runs or grid.runs, sampling.max_flops or grid.flops
+    tries = [point for point in grid.points if not point.retrained]
+    return Limits(runs=runs, flops=flops, centres=_centres(grid), shares=_shares(tries, runs, flops))
+
+
+def _shares(points: Sequence[Point], runs: int, flops: float) -> dict[str | None, Share]:
+    """What each setting may spend: equal settings have equal shares."""
+    spent: dict[str | None, float] = {}
+    for point in points:
+        spent[point.setting] = spent.get(point.setting, 0.0) + point.share * point.flops
+    counts = Counter(point.setting for point in points)
+    return {
+        setting: Share(
+            runs=max(1, runs * counts[setting] // len(points)), flops=flops * mine / math.fsum(spent.values())
+        )
+        for setting, mine in spent.items()
+    }
 
 
 def _centres(grid: Plan) -> dict[int, float]:
@@ -29,14 +45,29 @@ def _centres(grid: Plan) -> dict[int, float]:
     return {curve: math.sqrt(min(params) * max(params)) for curve, params in sizes.items()}
 
 
-def with_replicates(sweep: Sweep) -> Sweep:
-    """The sweep with enough seeds of each point to know the noise, where seeds are only counted."""
+def replicates(seeds: Seeds) -> list[int]:
+    """Enough seeds of each point to know the noise, where seeds are only counted."""
+    return seed_list(max(seeds, REPLICATES) if isinstance(seeds, int) else seeds)
 
-    def enough(seeds: Seeds | None) -> Seeds | None:
-        return max(seeds, REPLICATES) if isinstance(seeds, int) else seeds
 
-    budgets = [budget.model_copy(update={"seeds": enough(budget.seeds)}) for budget in sweep.budgets]
-    return sweep.model_copy(update={"seeds": enough(sweep.seeds), "budgets": budgets})
+def with_winners(grid: Plan, fresh: Sequence[Point]) -> Plan:
+    """A grid whose best tries are trained again: of each place's candidates one value, on every fresh seed."""
+    tries = {(point.curve, point.params, point.tuned) for point in grid.points}
+    candidates = [point for point in fresh if (point.curve, point.params, point.tuned) in tries]
+    dearest: dict[tuple[int, int, int], float] = {}
+    for point in candidates:
+        place = point.curve, point.params, point.spec.seed
+        dearest[place] = max(point.flops, dearest.get(place, 0.0))
+    return replace(
+        grid,
+        points=(*grid.points, *candidates),
+        limits=Limits(
+            runs=len(grid.points) + len(dearest),
+            flops=grid.flops + math.fsum(dearest.values()),
+            centres=_centres(grid),
+            shares={},
+        ),
+    )
 
 
 def within_text(made: Plan) -> Plan:

@@ -7,17 +7,20 @@ from dataclasses import replace
 
 from orchestrator.cost import CostModel
 from orchestrator.errors import SweepError
-from orchestrator.planning.limits import check_data, check_tokens, limits_of, with_replicates, within_text
+from orchestrator.planning.limits import check_data, check_tokens, limits_of, replicates, with_winners, within_text
 from orchestrator.planning.points import Corpus, DroppedPoint, Plan, Point
 from orchestrator.planning.shapes import candidate_shapes, curve_shapes
 from orchestrator.planning.specs import batch_contexts_for, make_spec, steps_for
 from orchestrator.planning.trunks import share_trunks
-from orchestrator.sweep import Budget, Sweep, Variant, seed_list
+from orchestrator.sweep import Budget, Seeds, Sweep, Variant, fresh_seeds, seed_list
 from trainer import RunSpec, Shape, SpecError, count_params, flops_per_token
 from trainer.identity import run_ids
 
 BUDGET_TOLERANCE = 0.01
 """Largest relative difference between a budget and the FLOPs that whole steps achieve; a point beyond it is dropped."""
+
+ShapesOf = Callable[[Sweep, Budget, int], list[Shape]]
+"""(sweep, budget, token ids) -> the shapes of a curve."""
 
 
 def plan(sweep: Sweep, corpus: Corpus, cost: CostModel) -> Plan:
@@ -26,24 +29,36 @@ def plan(sweep: Sweep, corpus: Corpus, cost: CostModel) -> Plan:
     Raises:
         SweepError: No point is left, or a point needs more text than the sweep consents to.
     """
-    grid = _plan(sweep, corpus, cost, curve_shapes)
+    grid = _plan(sweep, corpus, cost, curve_shapes, seed_list)
     grid = replace(grid, points=share_trunks(sweep, grid.points))
     check_data(grid)
     if sweep.sampler == "grid":
         check_tokens(grid)
+    if sweep.retrain is not None:
+        grid = with_winners(grid, _retrained(sweep, corpus, cost, curve_shapes))
+    if sweep.sampler == "grid":
         return grid
-    made = within_text(_plan(with_replicates(sweep), corpus, cost, candidate_shapes))
-    return replace(made, sweep=sweep, limits=limits_of(grid))
+    made = _plan(sweep, corpus, cost, candidate_shapes, replicates)
+    if sweep.retrain is not None:
+        made = replace(made, points=(*made.points, *_retrained(sweep, corpus, cost, candidate_shapes)))
+    return replace(within_text(made), limits=limits_of(grid))
+
+
+def _retrained(sweep: Sweep, corpus: Corpus, cost: CostModel, shapes_of: ShapesOf) -> tuple[Point, ...]:
+    """Every try on fresh seeds: the candidates of which a point's best one is run."""
+    fresh = fresh_seeds(sweep.retrain or 0)
+    made = _plan(sweep, corpus, cost, shapes_of, lambda seeds: fresh)
+    return tuple(replace(point, retrained=True) for point in made.points)
 
 
 def _plan(
-    sweep: Sweep, corpus: Corpus, cost: CostModel, shapes_of: Callable[[Sweep, Budget, int], list[Shape]]
+    sweep: Sweep, corpus: Corpus, cost: CostModel, shapes_of: ShapesOf, seeds_of: Callable[[Seeds], list[int]]
 ) -> Plan:
     points: dict[str, Point] = {}
     dropped: list[DroppedPoint] = []
     for curve, budget, variant in _curves(sweep):
         for shape in shapes_of(variant.sweep, budget, corpus.vocab):
-            made = _curve_point(variant, corpus, cost, curve, budget, shape)
+            made = _curve_point(variant, corpus, cost, curve, budget, shape, seeds_of)
             if isinstance(made, DroppedPoint):
                 dropped.append(made)
                 continue
@@ -90,7 +105,13 @@ def _repeated(known: Point, point: Point) -> DroppedPoint:
 
 
 def _curve_point(
-    variant: Variant, corpus: Corpus, cost: CostModel, curve: int, budget: Budget, shape: Shape
+    variant: Variant,
+    corpus: Corpus,
+    cost: CostModel,
+    curve: int,
+    budget: Budget,
+    shape: Shape,
+    seeds_of: Callable[[Seeds], list[int]],
 ) -> list[Point] | DroppedPoint:
     """One point for every seed, or the reason why there is none."""
     sweep = variant.sweep
@@ -110,7 +131,7 @@ def _curve_point(
             "step; "
             f"min_steps is {sweep.min_steps}. Use smaller sizes or a smaller batch."
         )
-    seeds = seed_list(budget.seeds if budget.seeds is not None else sweep.seeds)
+    seeds = seeds_of(budget.seeds if budget.seeds is not None else sweep.seeds)
     try:
         spec = make_spec(sweep, corpus, shape, steps, batch_contexts, seeds[0], ramp_steps)
     except SpecError as error:

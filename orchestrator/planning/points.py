@@ -55,6 +55,7 @@ class Point:
         tuned: Its values of the axes that are tuned over; None without such axes.
         target: Whether it is of a budget that is predicted before it is run.
         share: Share of its steps that the run makes itself; the rest another run of its trunk has made before.
+        retrained: Whether it would train the best try of its point again, on a fresh seed.
     """
 
     run_id: str
@@ -68,6 +69,7 @@ class Point:
     tuned: str | None = None
     target: bool = False
     share: float = 1.0
+    retrained: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +88,19 @@ class DroppedPoint:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Share:
+    """What one setting may spend.
+
+    Attributes:
+        runs: Runs at most.
+        flops: FLOPs at most.
+    """
+
+    runs: int
+    flops: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Limits:
     """What a sampler may spend where the plan's points are candidates.
 
@@ -93,19 +108,21 @@ class Limits:
         runs: Runs at most.
         flops: FLOPs at most.
         centres: Middle size N of the planned grid on each curve: where its optimum is expected.
+        shares: What each setting may spend of it, as its planned grid would in proportion.
     """
 
     runs: int
     flops: float
     centres: Mapping[int, float]
+    shares: Mapping[str | None, Share]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """All points of a sweep, cheapest curves first, and those left out.
 
-    With a sampler other than `grid` the points are candidates, of which `limits` says how many are run. With a ladder
-    `predictions` names those of its target, once they are made.
+    With a sampler other than `grid` the points are candidates, of which `limits` says how many are run; so are those that
+    would train a point's best try again. With a ladder `predictions` names those of its target, once they are made.
     """
 
     sweep: Sweep

@@ -24,6 +24,7 @@ def point_row(sweep: Sweep, point: Point, corpus: Corpus) -> dict[str, Any]:
         "budget": point.budget,
         "setting": point.setting,
         "tuned": point.tuned,
+        "retrained": point.retrained,
         "params": point.params,
         "params_convention": sweep.counting.params,
         "params_body": counts.body,

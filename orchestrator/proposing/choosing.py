@@ -21,7 +21,7 @@ from orchestrator.proposing.settings import Settings
 from orchestrator.proposing.space import Known, Space
 
 Array = NDArray[np.float64]
-Stage = Literal["bracket", "learn", "floor", "symmetric"]
+Stage = Literal["bracket", "learn", "floor", "symmetric", "tune", "retrain"]
 DECADE = float(np.log(10))
 
 

@@ -15,8 +15,6 @@ from orchestrator.proposing.grid import GridProposals
 
 if TYPE_CHECKING:
     from orchestrator.proposing.adaptive import AdaptiveProposals
-    from orchestrator.proposing.sampler import PointSampler
-    from orchestrator.proposing.settings import Settings
 
 
 class Proposer:
@@ -42,9 +40,10 @@ class Proposer:
         """
         self._proposals: GridProposals | AdaptiveProposals
         if plan.sweep.sampler == "grid":
-            self._proposals = GridProposals(plan, losses=losses, proposed=proposed)
+            self._proposals = GridProposals(plan, losses=losses, proposed=proposed, failed=failed)
             return
         from orchestrator.proposing.adaptive import AdaptiveProposals
+        from orchestrator.proposing.samplers import point_sampler
 
         ordered = set(order or ())
         rest = [run_id for run_id in (*sorted(losses), *proposed) if run_id not in ordered]
@@ -107,32 +106,3 @@ class Proposer:
         trials = self._proposals.study.trials
         copy.add_trials(trials)
         return len(trials)
-
-
-def point_sampler(plan: Plan) -> PointSampler:
-    """The sampler that the sweep names, over its points."""
-    from orchestrator.proposing.alternatives import CurveByCurve
-    from orchestrator.proposing.sampler import IsoFlopSampler, PointSampler
-    from orchestrator.proposing.space import space_of
-
-    sweep, space, settings = plan.sweep, space_of(plan), settings_of(plan)
-    if sweep.sampler == "isoflop":
-        return IsoFlopSampler(space, settings)
-    return PointSampler(space, CurveByCurve(space, settings, sweep.sampler, sweep.sampling.seed), settings)
-
-
-def settings_of(plan: Plan) -> Settings:
-    """What the sweep file says of sampling; limits that it leaves out are those of the planned grid."""
-    from orchestrator.proposing.settings import Settings
-
-    sampling, limits = plan.sweep.sampling, plan.limits
-    assert limits is not None
-    return Settings(
-        quantity=sampling.target,
-        target_flops=sampling.target_flops,
-        max_flops=limits.flops,
-        max_runs=limits.runs,
-        together=sampling.together,
-        synchronous=sampling.synchronous,
-        target_interval=plan.sweep.stop.target_interval,
-    )

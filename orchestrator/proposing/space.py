@@ -18,7 +18,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One (N, D) of one curve, with a run for every seed.
+    """One (N, D) of one curve, under one value of every tuned axis, with a run for every seed.
 
     Attributes:
         curve: Number of its curve.
@@ -137,12 +137,13 @@ class Known:
         return {*self.losses, *self.pending, *self.failed}
 
 
-def space_of(plan: Plan) -> Space:
-    """The cells of a plan's points."""
-    cells: dict[tuple[int, int, int], list[Point]] = {}
-    for point in plan.points:
-        cells.setdefault((point.curve, point.params, point.spec.tokens), []).append(point)
-    budgets = {point.curve: point.budget for point in plan.points}
+def space_of(plan: Plan, setting: str | None = None) -> Space:
+    """The cells of a plan's points, or of those of one setting."""
+    points = [point for point in plan.points if setting in (None, point.setting)]
+    cells: dict[tuple[int, int, int, str], list[Point]] = {}
+    for point in points:
+        cells.setdefault((point.curve, point.params, point.spec.tokens, point.tuned or ""), []).append(point)
+    budgets = {point.curve: point.budget for point in points}
     numbers = {curve: number for number, curve in enumerate(sorted(budgets))}  # a curve may have lost all its points
     return Space(
         cells=tuple(
@@ -153,13 +154,13 @@ def space_of(plan: Plan) -> Space:
                 flops=points[0].flops,
                 runs=tuple(point.run_id for point in sorted(points, key=lambda point: point.spec.seed)),
             )
-            for (curve, params, tokens), points in sorted(cells.items())
+            for (curve, params, tokens, _), points in sorted(cells.items())
         ),
         budgets=tuple(budgets[curve] for curve in sorted(budgets)),
         middles=tuple(_middle(plan, curve) for curve in sorted(budgets)),
         branches={
             point.run_id: Branch(trunk=trunk[0], step=trunk[1], steps=point.spec.steps)
-            for point in plan.points
+            for point in points
             if (trunk := trunk_of(plan.sweep, point.spec)) is not None
         },
     )

@@ -4,7 +4,7 @@ from orchestrator.sweep.machines import Command, Cost, Resources, Stop
 from orchestrator.sweep.recipe import BatchRule, Counting, Ramp, Schedule
 from orchestrator.sweep.sampling import SAMPLERS, Sampling
 from orchestrator.sweep.sections import Section, Whole
-from orchestrator.sweep.sizes import Budget, ListedShape, Seeds, SizeRange, Sizes, SizesAround, seed_list
+from orchestrator.sweep.sizes import Budget, ListedShape, Seeds, SizeRange, Sizes, SizesAround, fresh_seeds, seed_list
 from orchestrator.sweep.sweep import Ladder, Sweep, Variant, VariantError
 
 __all__ = [
@@ -30,5 +30,6 @@ __all__ = [
     "Variant",
     "VariantError",
     "Whole",
+    "fresh_seeds",
     "seed_list",
 ]

@@ -15,7 +15,7 @@ Overrides = Mapping[str, Any]
 """Values by the dotted path of the key that they replace, such as {"model.activation": "swiglu"}."""
 
 SHARED = (
-    "name", "settings", "axes", "tune", "ladder", "sampler", "sampling", "counting", "resources", "stop",
+    "name", "settings", "axes", "tune", "retrain", "ladder", "sampler", "sampling", "counting", "resources", "stop",
     "cost", "schedule.trunks",
     "data.source", "data.files", "data.package", "data.path", *(f"data.{key}" for key in SYNTHETIC),
 )  # fmt: skip
@@ -78,20 +78,13 @@ def overridden(values: Mapping[str, Any], overrides: Overrides) -> dict[str, Any
     return changed
 
 
-def refusal(
-    settings: Mapping[str, Overrides], axes: Mapping[str, Sequence[Any]], tune: Collection[str], sampler: str
-) -> str | None:
+def refusal(settings: Mapping[str, Overrides], axes: Mapping[str, Sequence[Any]], tune: Collection[str]) -> str | None:
     """What is wrong with the settings and axes of a file beside the values in them, None for nothing."""
     for name, overrides in settings.items():
         if wrong := _wrong_setting(overrides, axes, tune):
             return f"setting {name}: {wrong}"
     if not settings and (found := _wrong_axes(axes, tune)):
         return found
-    if (settings or axes) and sampler != "grid":
-        return (
-            f"sampler {sampler} with settings or axes; expected sampler: grid, which runs every setting. "
-            "Use grid, or one sweep for each setting."
-        )
     return None
 
 

@@ -59,6 +59,9 @@ class Sizes(Section):
         return self
 
 
+FIRST_FRESH_SEED = 1000
+"""First seed on which a winner is trained again: a count of seeds never reaches it, so that raising one moves no winner."""
+
 Seeds = Annotated[Whole, Field(ge=1, le=1000)] | list[Annotated[Whole, Field(ge=0)]]
 
 
@@ -78,3 +81,8 @@ def as_budget(value: Any) -> Any:
 def seed_list(seeds: Seeds) -> list[int]:
     """The seeds as a list: 3 stands for [0, 1, 2]."""
     return list(range(seeds)) if isinstance(seeds, int) else list(seeds)
+
+
+def fresh_seeds(count: int) -> list[int]:
+    """Seeds on which the best try of a point is trained again."""
+    return list(range(FIRST_FRESH_SEED, FIRST_FRESH_SEED + count))

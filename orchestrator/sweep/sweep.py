@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
@@ -23,7 +24,7 @@ from orchestrator.sweep.optimizer import Optimizer
 from orchestrator.sweep.recipe import BatchRule, Counting, Schedule
 from orchestrator.sweep.sampling import SAMPLERS, Sampling
 from orchestrator.sweep.sections import Section, Whole
-from orchestrator.sweep.sizes import Budget, Seeds, Sizes, as_budget
+from orchestrator.sweep.sizes import FIRST_FRESH_SEED, Budget, Seeds, Sizes, as_budget, fresh_seeds
 from trainer.spec import Precision
 
 
@@ -89,6 +90,11 @@ class Sweep(Section):
         default_factory=list,
         description="Axes that are tuned over: of each point the fitted minimum over their values is compared and "
         "fitted. The other axes tell settings apart.",
+    )
+    retrain: Annotated[Whole, Field(ge=1, le=1000)] | None = Field(
+        None,
+        description="Fresh seeds on which the best try of each point is trained again, once its tries have ended; fits "
+        "then take these runs alone. Without it the fitted minimum over the tuned values stands for the point.",
     )
     sampler: str = Field(
         "grid",
@@ -233,18 +239,33 @@ class Sweep(Section):
 
     @model_validator(mode="after")
     def _every_variant_is_a_sweep(self) -> Sweep:
-        if wrong := crossing.refusal(self.settings, self.axes, self.tune, self.sampler):
+        if wrong := crossing.refusal(self.settings, self.axes, self.tune):
             raise ValueError(wrong)
+        if self.retrain is not None:
+            self._check_retrain(self.retrain)
         for _ in self.variants():
             pass
         return self
+
+    def _check_retrain(self, count: int) -> None:
+        if not self.tune:
+            raise ValueError(
+                f"retrain is {count} and tune is empty; expected axes of which the best try can be trained again. Add tune, "
+                "or use seeds for replicates."
+            )
+        lists = [seeds for seeds in (self.seeds, *(budget.seeds for budget in self.budgets)) if isinstance(seeds, list)]
+        if taken := sorted(set(fresh_seeds(count)).intersection(chain.from_iterable(lists))):
+            raise ValueError(
+                f"seeds has {taken[0]}, on which the best try is trained again; expected seeds below {FIRST_FRESH_SEED}. "
+                "Use others."
+            )
 
     def variants(self) -> Iterator[Variant]:
         """Every setting with every value of every axis, in the order of the file; the sweep itself without any."""
         if not (self.settings or self.axes):
             yield Variant(setting=None, tuned=None, sweep=self)
             return
-        given = self.model_dump(exclude_unset=True, exclude={"settings", "axes", "tune"})
+        given = self.model_dump(exclude_unset=True, exclude={"settings", "axes", "tune", "retrain"})
         for cell in crossing.cells(self.settings, self.axes, self.tune):
             values = crossing.overridden(given, cell.overrides)
             try:

@@ -131,3 +131,57 @@ def test_the_order_of_rows_does_not_matter() -> None:
 def test_what_is_no_list_of_positive_values_is_named(text: str) -> None:
     with pytest.raises(FitError, match=r"expected key=value"):
         read_knobs(text)
+
+
+def retrained(runs: Runs, seeds: int, noise: float) -> Runs:
+    """The runs, and the best try of every point again on so many fresh seeds."""
+    rng = np.random.default_rng(1)
+    fresh = []
+    for (budget, params), rows in runs.frame.groupby(["budget", "params"]):
+        best = rows.loc[rows.groupby("tuned")["loss"].transform("mean").idxmin()]
+        exact = law(params, budget / 6 / params) + 0.05 * np.log(best["learning_rate"] / best_rate(params)) ** 2
+        for number in range(seeds):
+            fresh.append(
+                {**best, "run_id": f"again-{budget}-{params}-{number}", "seed": 1000 + number, "retrained": True,
+                 "loss": exact + noise * rng.standard_normal()}
+            )  # fmt: skip
+    return read_runs(pd.concat([runs.frame.assign(retrained=False), pd.DataFrame(fresh)], ignore_index=True))
+
+
+def test_runs_that_were_trained_again_are_free_of_the_choice_that_the_tries_were_subject_to() -> None:
+    noise = 0.03
+    tries, chosen, again = [], [], []
+    for seed in range(6):
+        runs = retrained(swept(noise, 1, seed=seed), 2, noise)
+        kept = one_point_each(runs).frame
+        assert kept["retrained"].all()
+        assert len(kept) == 2 * 21
+        for (budget, params), rows in runs.frame.groupby(["budget", "params"]):
+            best = rows.loc[rows.loc[~rows["retrained"].astype(bool), "loss"].idxmin()]
+            exact = law(params, budget / 6 / params) + 0.05 * np.log(best["learning_rate"] / best_rate(params)) ** 2
+            chosen.append(best["loss"] - exact)
+            mine = kept[(kept["budget"] == budget) & (kept["params"] == params)]
+            assert set(mine["tuned"]) == {best["tuned"]}
+            again.append(mine["loss"].mean() - exact)
+        tries.append(len(tuned_points(runs)[0].tried))
+    assert set(tries) == {6}  # the fresh runs are no tries
+    assert np.mean(chosen) < -0.3 * noise  # 126 points
+    assert abs(np.mean(again)) < 3 * noise / np.sqrt(2 * len(again))
+
+
+def test_points_whose_best_try_is_another_one_or_not_trained_again_are_left_out_and_said() -> None:
+    runs = retrained(swept(0.01, 2), 2, 0.01)
+    frame = runs.frame
+    first, second = list(frame.groupby(["budget", "params"]).groups)[:2]
+    here = (frame["budget"] == first[0]) & (frame["params"] == first[1])
+    there = (frame["budget"] == second[0]) & (frame["params"] == second[1])
+    other = next(
+        t for t in frame.loc[there, "tuned"].unique() if t not in set(frame.loc[there & (frame["retrained"]), "tuned"])
+    )
+    frame = frame.assign(tuned=frame["tuned"].mask(there & frame["retrained"], other))
+    made = one_point_each(read_runs(frame[~(here & frame["retrained"])].reset_index(drop=True)))
+    assert len(made) == 2 * 19
+    assert sum("not trained again yet: left out" in drop.reason for drop in made.dropped) == 2
+    none = frame[~frame["retrained"] | there].reset_index(drop=True)
+    with pytest.raises(FitError, match="Repeat the sweep's command"):
+        one_point_each(read_runs(none))

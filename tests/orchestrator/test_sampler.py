@@ -11,14 +11,17 @@ import numpy as np
 import optuna
 import pytest
 
+from analysis.report import summarize
+from analysis.report.blocks import Exhibit
+from analysis.report.design import design_section
 from orchestrator import cost
 from orchestrator.errors import SweepError
 from orchestrator.planning import Corpus, Plan, Point, plan
 from orchestrator.proposing import Proposer
 from orchestrator.proposing.choosing import Choice, Chooser, Ending, _Free
 from orchestrator.proposing.knowing import understand
-from orchestrator.proposing.proposer import point_sampler, settings_of
 from orchestrator.proposing.sampler import IsoFlopSampler
+from orchestrator.proposing.samplers import point_sampler, settings_of
 from orchestrator.proposing.space import Known, space_of
 from orchestrator.running import Options, run
 from orchestrator.status import status
@@ -328,6 +331,78 @@ def test_status_of_a_sampler_says_why_and_how_the_interval_shrank(tmp_path: Path
     before = sorted((store / "proposals").iterdir())
     run(load_sweep("smoke", settings), store, Options(inline=True))  # repeated: nothing is left
     assert sorted((store / "proposals").iterdir()) == before
+
+
+SETTINGS = "settings={swiglu: {}, gelu: {model.activation: gelu, model.ffn_ratio: 4}}"
+
+
+def of_settings(point: Point) -> float:
+    """Each setting has a law of its own."""
+    return law(point) + (0.1 * (point.params / 1e4) ** 0.05 if point.setting == "gelu" else 0.0)
+
+
+@pytest.mark.parametrize("name", ["isoflop", "random", "tpe"])
+def test_every_setting_has_its_own_sampler_and_its_share(name: str) -> None:
+    made = planned(name, SETTINGS)
+    points = {point.run_id: point for point in made.points}
+    assert made.limits is not None
+    order, asked = drive(made, loss=of_settings)
+    for setting, share in made.limits.shares.items():
+        mine = [points[run_id] for run_id in order if points[run_id].setting == setting]
+        assert len(mine) <= share.runs == made.limits.runs // 2
+        assert 0.6 * share.flops < sum(point.flops for point in mine) <= share.flops * (1 + 1e-9)
+    assert "swiglu: " in str(asked.ending)
+    assert {asked.record(run_id)["setting"] for run_id in order} == {"swiglu", "gelu"}
+    taken: dict[str | None, float] = dict.fromkeys(made.limits.shares, 0.0)
+    largest = max(point.flops / made.limits.shares[point.setting].flops for point in made.points)
+    for run_id in order[
+        : -made.limits.runs // 3
+    ]:  # until one may do no more, nobody is ever ahead by more than one run
+        point = points[run_id]
+        taken[point.setting] += point.flops / made.limits.shares[point.setting].flops
+        assert abs(taken["swiglu"] - taken["gelu"]) <= largest * (1 + 1e-9)
+
+
+def test_a_setting_s_points_are_those_that_it_would_have_alone() -> None:
+    """Nothing is learnt of one setting from another; what is under way differs, so one run at a time."""
+    alone, _ = drive(planned("isoflop", "sampling.together=1"), loss=of_settings)
+    made = planned("isoflop", SETTINGS, "sampling.together=1")
+    points = {point.run_id: point for point in made.points}
+    both, _ = drive(made, loss=of_settings)
+    assert [run_id for run_id in both if points[run_id].setting == "swiglu"] == alone
+
+
+@pytest.mark.parametrize("name", ["isoflop", "tpe"])
+def test_samplers_of_several_settings_are_pure(name: str) -> None:
+    made = planned(name, SETTINGS, "sampling={together: 4, synchronous: true, max_runs: 26}")
+    undisturbed, _ = drive(made, loss=of_settings)
+    points = {point.run_id: point for point in made.points}
+    for seed in range(2):
+        chance = random.Random(seed)
+        killed, _ = drive(made, kill=lambda chance=chance: chance.random() < 0.25, loss=of_settings)  # type: ignore[misc]
+        assert killed == undisturbed
+    losses = [(run_id, of_settings(points[run_id])) for run_id in undisturbed[:16]]
+    sampler, nexts = point_sampler(made), set()
+    for seed in range(3):
+        random.Random(seed).shuffle(losses)
+        chosen = sampler.strategy.choose(Known(losses=dict(losses)))
+        assert isinstance(chosen, Choice)
+        nexts.add(chosen.run_id)
+    assert len(nexts) == 1
+
+
+def test_status_of_a_sampler_over_settings_tells_them_apart(tmp_path: Path) -> None:
+    settings = [
+        "sampler=isoflop", SETTINGS, "budgets=[5e8,1e9]", "min_steps=10", "sampling={max_runs: 24, together: 2}",
+        "sizes={shapes: [{width: 8}, {width: 12}, {width: 16}, {width: 20}, {width: 24}]}", "trainer=law_trainer:train",
+    ]  # fmt: skip
+    run(load_sweep("smoke", settings), tmp_path / "store", Options(inline=True))
+    sampler = json.loads(json.dumps(status(str(tmp_path / "store")), allow_nan=False))["sampler"]
+    assert {proposal["setting"] for proposal in sampler["proposals"]} == {"swiglu", "gelu"}
+    assert set(sampler["settings"]) == {"swiglu", "gelu"}
+    assert {step["setting"] for step in sampler["history"]} == {"swiglu", "gelu"}
+    section = design_section(summarize(tmp_path / "store"))
+    assert sum(isinstance(block, Exhibit) and block.name.startswith("target-history-") for block in section.blocks) == 2
 
 
 TRUNKS = ("schedule={kind: wsd, warmup_steps: 20, trunks: true}", "batch=512")

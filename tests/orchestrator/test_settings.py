@@ -106,7 +106,6 @@ def test_tuned_values_that_come_to_the_same_run_are_made_once_and_named() -> Non
         (["axes={batch: []}"], "axis batch has the values []; expected at least one"),
         (["axes={model.activation: [gelu]}", "tune=[model.activation]"], "has the value 'gelu'; expected positive"),
         (["tune=[batch]"], "tune names batch, which is no axis"),
-        ([ACTIVATIONS, "sampler=isoflop"], "sampler isoflop with settings or axes; expected sampler: grid"),
         (["settings={a b: {}}"], "settings.a b"),
     ],
 )
