@@ -114,7 +114,8 @@ def fit_frontier(flops: Array, losses: Array, *, variances: Array | None, degree
         degrees: Degrees of freedom that the variances were estimated with.
 
     Returns:
-        The fit; where the losses do not fall with C a constant, whose interval is open; with two losses E = 0, for they cannot tell it.
+        The fit; where the losses do not fall with C a constant, whose interval is open; with two losses E = 0, which they
+        cannot tell.
     """
     own = np.ones_like(losses) if variances is None else np.maximum(variances, (1e-12 * losses) ** 2)
     blank = LossFrontier(
