@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import errno
-import logging
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from analysis.places import file_system
 from orchestrator.errors import StoreError
 
 PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs"}
@@ -87,29 +86,20 @@ def _status(error: BaseException) -> int | None:
 
 
 def _s3(url: str) -> Service:
-    import fsspec
     import s3fs  # noqa: F401 - absent, it is named
     from botocore.exceptions import BotoCoreError
 
-    files, root = fsspec.core.url_to_fs(
-        url,
-        use_listings_cache=False,
-        max_concurrency=1,  # with more, every read asks for the size first: two requests for objects that are small
-        config_kwargs={"retries": {"max_attempts": 0}},  # tries are counted once, not in three layers
-    )
+    no_tries = {"retries": {"max_attempts": 0}}  # they are counted once, not in three layers
+    files, root = file_system(url, config_kwargs=no_tries)
     files.retries = 1
-    return Service(files=files, root=str(root).rstrip("/"), errors=(OSError, BotoCoreError))
+    return Service(files=files, root=root.rstrip("/"), errors=(OSError, BotoCoreError))
 
 
 def _google(url: str) -> Service:
-    # Its other class asks for the kind of bucket by a protocol of its own, before every request where that is refused.
-    os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
-    import fsspec
+    files, root = file_system(url)
     from aiohttp import ClientError
     from gcsfs.retry import ChecksumError, HttpError, is_retriable
     from google.auth.exceptions import GoogleAuthError
 
-    logging.getLogger("gcsfs").addHandler(logging.NullHandler())  # its tracebacks; what is final is told once, by us
-    files, root = fsspec.core.url_to_fs(url, use_listings_cache=False)
     errors = (OSError, ClientError, HttpError, ChecksumError, GoogleAuthError, ValueError)
-    return Service(files=files, root=str(root).rstrip("/"), errors=errors, was_tried_again=is_retriable)
+    return Service(files=files, root=root.rstrip("/"), errors=errors, was_tried_again=is_retriable)

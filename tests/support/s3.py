@@ -45,7 +45,7 @@ def server() -> Iterator[int]:
     command = [str(Path(sys.executable).parent / "moto_server"), "-H", "127.0.0.1", "-p", str(port)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        wait_until(lambda: _answers(port), "moto does not answer")
+        wait_until(lambda: answers(port), "moto does not answer")
         yield port
     finally:
         process.terminate()
@@ -173,7 +173,8 @@ class Proxy:
         return Handler
 
 
-def _answers(port: int) -> bool:
+def answers(port: int) -> bool:
+    """Whether somebody listens on a port."""
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
         return True
     return False
