@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator import planning
-from orchestrator.errors import SweepError
-from orchestrator.store import ObjectExists, Store
+from orchestrator.errors import StoreError, SweepError
+from orchestrator.store import ObjectExists, ObjectMissing, Store
 from orchestrator.sweep.data import SYNTHETIC, Data, TextSource
 from trainer import CorpusError
 from trainer.data.sources import Package, Source, StandardLibrary, TextFiles, estimate
@@ -80,9 +80,16 @@ def known(data: Data, store: Store) -> planning.Corpus | None:
 
 
 def _read(store: Store, content_hash: str) -> planning.Corpus:
-    from trainer.data.corpus import read_manifest
+    from trainer.data.manifests import NAME, read_manifest
 
-    return _described(read_manifest(store.fetch_folder(f"corpus/{content_hash}")))
+    folder = f"corpus/{content_hash}"
+    try:
+        return _described(read_manifest(store.fetch_folder(folder, only=NAME)))
+    except (ObjectMissing, CorpusError) as error:
+        raise StoreError(
+            f"{store.location}/{folder} cannot be read ({error}); expected the text of this sweep. Restore it from a "
+            "copy, or use another --store."
+        ) from None
 
 
 def _described(manifest: Manifest) -> planning.Corpus:

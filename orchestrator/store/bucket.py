@@ -7,28 +7,22 @@ somebody else's.
 
 from __future__ import annotations
 
-import errno
 import random
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from orchestrator import failpoints
 from orchestrator.errors import InfrastructureError, StoreError
 from orchestrator.store.objects import WRITTEN_AT_ONCE, ObjectExists, ObjectMissing
-
-SCHEMES = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs"}
-"""Supported URLs, and the package that each needs."""
+from orchestrator.store.services import name_is_taken, service_of
 
 TRIES = 8
 """Tries of a request that the service did not serve, over half a minute: 503, 409, 429, a timeout (chosen)."""
 
 FIRST_PAUSE_SECONDS = 0.25
 """Pause after the first failure; it doubles, with chance, so that many workers don't come back at once."""
-
-FINAL = (errno.EINVAL, errno.EPERM, errno.EACCES, errno.ENOSYS, errno.ENAMETOOLONG)
-"""Errors that another try would meet again."""
 
 _Result = TypeVar("_Result")
 
@@ -50,8 +44,8 @@ class BucketObjects:
         """
         self.location = url.rstrip("/")
         self._pause = pause
-        self._files, self._root = _file_system(self.location)
-        self._errors = _errors_of(self.location)
+        self._service = service_of(self.location)
+        self._files = self._service.files
 
     def create(self, key: str, data: bytes) -> None:
         """See `Objects.create`."""
@@ -82,11 +76,11 @@ class BucketObjects:
             raise ObjectMissing(key) from None
 
     def exists(self, key: str) -> bool:
-        """See `Objects.exists`."""
+        """See `Objects.exists`: what is asked for is small, and to ask about it takes two requests where it is missing."""
         try:
-            self._tried(key, lambda: self._files.info(self._path(key), refresh=True))
+            self.read(key)
             return True
-        except FileNotFoundError:
+        except ObjectMissing:
             return False
 
     def names(self, prefix: str) -> list[str]:
@@ -116,7 +110,7 @@ class BucketObjects:
     def _path(self, key: str) -> str:
         if ".." in key.split("/") or key.startswith("/"):
             raise StoreError(f"{key}: leaves the store; expected a name below {self.location}. Use a plain name.")
-        return f"{self._root}/{key}" if key else self._root
+        return f"{self._service.root}/{key}" if key else self._service.root
 
     def _written(self, key: str, data: bytes, *, mode: str) -> None:
         path = self._path(key)
@@ -141,10 +135,10 @@ class BucketObjects:
                 return request()
             except FileNotFoundError:
                 raise
-            except self._errors as error:
-                if _precondition_failed(error):
+            except self._service.errors as error:
+                if name_is_taken(error):
                     raise FileExistsError(key) from None
-                if not left or _is_final(error):
+                if not left or self._service.gives_up(error):
                     raise InfrastructureError(
                         f"{self.location}/{key}: {error}; what was committed is safe. Check access and the service, "
                         "then repeat the command."
@@ -152,52 +146,3 @@ class BucketObjects:
             self._pause(pause * (0.5 + random.random()))  # noqa: S311 - no secret
             pause *= 2
         raise AssertionError("unreachable")
-
-
-def _precondition_failed(error: BaseException) -> bool:
-    """Whether a service says that the name is taken, in s3fs's words or gcsfs's."""
-    if isinstance(error, FileExistsError):
-        return True
-    answer = getattr(error.__cause__ or error, "response", None) or {}
-    code = answer.get("Error", {}).get("Code") if isinstance(answer, dict) else None
-    return code in ("PreconditionFailed", "412") or getattr(error, "code", None) == 412
-
-
-def _is_final(error: Exception) -> bool:
-    """Whether another try would meet the same error."""
-    no_access = isinstance(error, PermissionError) or type(error).__name__ == "NoCredentialsError"
-    return no_access or (isinstance(error, OSError) and error.errno in FINAL)
-
-
-def _errors_of(url: str) -> tuple[type[Exception], ...]:
-    """What a service's package raises where a request was not served."""
-    if url.startswith("s3://"):
-        from botocore.exceptions import BotoCoreError
-
-        return (OSError, BotoCoreError)
-    from aiohttp import ClientError
-
-    return (OSError, ClientError)
-
-
-def _file_system(url: str) -> tuple[Any, str]:
-    """Fsspec's file system for a URL, and the path of the URL in it."""
-    scheme = url.partition("://")[0]
-    if scheme not in SCHEMES:
-        raise StoreError(
-            f"{url}: {scheme} is not supported; expected a path, s3:// or gs://. Use a folder that every node sees, or "
-            "a bucket."
-        )
-    options: dict[str, Any] = {"use_listings_cache": False}
-    if scheme == "s3":
-        options["config_kwargs"] = {"retries": {"max_attempts": 0}}  # tries are counted here, not in three layers
-    try:
-        import fsspec
-
-        files, root = fsspec.core.url_to_fs(url, **options)
-    except ImportError as error:
-        raise StoreError(
-            f"{url}: {error}; expected the package {SCHEMES[scheme]}. Install it: pip install {SCHEMES[scheme]}"
-        ) from None
-    files.retries = 1
-    return files, str(root).rstrip("/")

@@ -38,14 +38,25 @@ def put(objects: Objects, folder: Path, name: str) -> None:
     shutil.rmtree(folder)
 
 
-def fetch(objects: Objects, name: str) -> Path:
-    """A folder of the store as files on this machine; from a bucket it is brought once and kept."""
+def fetch(objects: Objects, name: str, *, only: str | None = None) -> Path:
+    """A folder of the store as files on this machine; from a bucket it is brought once and kept.
+
+    Args:
+        objects: The store's objects.
+        name: Of the folder.
+        only: A file of it that is enough: from a bucket the others are not brought.
+
+    Raises:
+        ObjectMissing: The one file is not there.
+    """
     if isinstance(objects, LocalObjects):
         return objects.root / name
     target = _home(objects) / name
+    if only is not None and not target.exists():
+        target = _home(objects) / "parts" / name
     if not target.exists():
         partial = workspace(objects, "fetch")
-        for key in _below(objects, name):
+        for key in [only] if only is not None else _below(objects, name):
             path = partial / key
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(objects.read(f"{name}/{key}"))

@@ -265,9 +265,9 @@ class Store:
         """Move a finished folder into the store."""
         folders.put(self.objects, folder, name)
 
-    def fetch_folder(self, name: str) -> Path:
-        """A folder of the store as files on this machine, brought from a bucket once."""
-        return folders.fetch(self.objects, name)
+    def fetch_folder(self, name: str, *, only: str | None = None) -> Path:
+        """A folder of the store as files on this machine, brought from a bucket once; whole, or one file of it."""
+        return folders.fetch(self.objects, name, only=only)
 
     @property
     def is_folder(self) -> bool:

@@ -7,6 +7,7 @@ of the driver when it starts, and how it ended.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import signal
@@ -19,6 +20,20 @@ from typing import Any
 
 LIMIT_SECONDS = 60.0
 """A driver of six tiny runs that takes longer hangs."""
+
+WARM = (
+    "forked",
+    "optuna",
+    "orchestrator.execution.remote",
+    "orchestrator.execution.worker",
+    "orchestrator.running",
+    "orchestrator.sweep.file",
+    "pandas",
+    "s3fs",
+    "tiny_trainer",
+    "trainer.data.corpus",
+)
+"""What a driver and a worker need: imported once, before any is forked."""
 
 HERE = Path(__file__).resolve().parent
 
@@ -77,12 +92,8 @@ class CellServer:
 
 def main() -> None:
     """Serve requests from stdin."""
-    import optuna  # noqa: F401 - imported once, here
-    import pandas  # noqa: F401
-    import s3fs  # noqa: F401
-
-    import orchestrator.running  # noqa: F401
-
+    for name in WARM:
+        importlib.import_module(name)
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     for line in sys.stdin:

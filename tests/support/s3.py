@@ -1,4 +1,4 @@
-"""A real S3 server program on loopback, and a proxy before it that can refuse, delay or forget to answer."""
+"""A real S3 server program on loopback, and a proxy before any such that can refuse, delay or forget to answer."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ ANSWERS = {
     "503": (503, "SlowDown"),
     "409": (409, "ConditionalRequestConflict"),
     "500": (500, "InternalError"),
+    "401": (401, "InvalidAccessKeyId"),
+    "403": (403, "AccessDenied"),
 }
 """Refusals by status."""
 
@@ -43,7 +45,7 @@ def server() -> Iterator[int]:
     command = [str(Path(sys.executable).parent / "moto_server"), "-H", "127.0.0.1", "-p", str(port)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        wait_until(lambda: _answers(port), "moto does not answer")
+        wait_until(lambda: answers(port), "moto does not answer")
         yield port
     finally:
         process.terminate()
@@ -64,6 +66,7 @@ class Proxy:
         self._port = port
         self._faults: list[tuple[str, str, str]] = []
         self._lock = threading.Lock()
+        self.served: list[str] = []
         self.struck: list[str] = []
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
@@ -78,11 +81,11 @@ class Proxy:
         self._server.server_close()
 
     def fail(self, method: str, path: str, fault: str, times: int = 1) -> None:
-        """Strike the next requests whose path holds `path`.
+        """Strike the next requests whose path, or the beginning of whose body, holds `path`.
 
         Args:
             method: Such as PUT.
-            path: Part of the path.
+            path: Part of the path. Google's clients name an object that they send in the body.
             fault: A status of `ANSWERS`, `drop` (the request is lost), or `forget` (it is served, the answer is lost).
             times: How many requests.
         """
@@ -90,15 +93,17 @@ class Proxy:
             self._faults += [(method, path, fault)] * times
 
     def forgive(self) -> None:
-        """Forget the faults that have not struck."""
+        """Forget the faults that have not struck, and what was served."""
         with self._lock:
             self._faults.clear()
+            self.served.clear()
             self.struck.clear()
 
-    def _fault(self, method: str, path: str) -> str | None:
+    def _fault(self, method: str, path: str, body: bytes) -> str | None:
         with self._lock:
+            self.served.append(f"{method} {path}")
             for index, (wanted, part, fault) in enumerate(self._faults):
-                if wanted == method and part in path:
+                if wanted == method and (part in path or part.encode() in body[:1000]):
                     del self._faults[index]
                     self.struck.append(f"{fault} {method} {path}")
                     return fault
@@ -112,7 +117,7 @@ class Proxy:
 
             def handle_any(self) -> None:
                 body = self._body()
-                fault = proxy._fault(self.command, self.path)
+                fault = proxy._fault(self.command, self.path, body)
                 if fault == "drop":
                     return self._hang_up()
                 if fault in ANSWERS:
@@ -168,7 +173,8 @@ class Proxy:
         return Handler
 
 
-def _answers(port: int) -> bool:
+def answers(port: int) -> bool:
+    """Whether somebody listens on a port."""
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
         return True
     return False
