@@ -111,6 +111,12 @@ def _compiled(spec: RunSpec, device: str, windows: int) -> LossAndGradient:
     return _made[key]
 
 
+def forget() -> None:
+    """Let go of what this process has compiled, as a new process would begin; what is kept on disk stays."""
+    _made.clear()
+    torch.compiler.reset()
+
+
 def _compile(spec: RunSpec, device: str, windows: int) -> LossAndGradient:
     from torch.fx.experimental.proxy_tensor import make_fx
 
