@@ -119,7 +119,12 @@ RUN_COLUMNS: tuple[Column, ...] = (
     Column("precision", _TEXT, "", "Arithmetic of the matrix products"),
     Column("recipe", _INT, "", "Version of the trainer's numerics"),
     Column("corpus", _TEXT, "", "Content hash of the corpus snapshot"),
-    Column("numerics", _TEXT, "", "What the result depends on beside the spec: device, torch, threads, micro-batch"),
+    Column(
+        "numerics",
+        _TEXT,
+        "",
+        "What the result depends on beside the spec: device, torch, threads, micro-batch, compiled",
+    ),
     Column("host", _TEXT, "", "Machine that ran the committing attempt"),
     Column("finished_at", _TEXT, "UTC, ISO 8601", "When the run was committed, by the worker's clock"),
 )

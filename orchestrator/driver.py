@@ -344,6 +344,7 @@ class Driver:
             lease=self.lease.number,
             memory=after.memory if after else None,
             trunk=trunk_of(self.plan.sweep, point.spec),
+            compile=resources.compile,
         )
         self._waiting.add(task, seconds=self.cost.seconds(point.spec), seq=row["seq"])
 

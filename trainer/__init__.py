@@ -18,6 +18,7 @@ from trainer.counting import (
 )
 from trainer.errors import (
     CheckpointError,
+    CompilerError,
     CorpusError,
     DeviceError,
     DeviceOutOfMemory,
@@ -60,6 +61,7 @@ __all__ = [
     "SGD",
     "AdamW",
     "CheckpointError",
+    "CompilerError",
     "CorpusError",
     "CurvePoint",
     "Data",

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from trainer import compiling
 from trainer.models.networks import Network
 from trainer.models.parameters import matrices
 from trainer.spec import RunSpec
@@ -16,12 +17,20 @@ Gradient = Callable[[Tensor], Tensor]
 """Puts the gradient of a batch of tokens where it was told to, and gives the summed loss."""
 
 
-def gradient_function(spec: RunSpec, model: Network, state: State, gradient: Tensor, micro_batch: int) -> Gradient:
+def gradient_function(
+    spec: RunSpec, model: Network, state: State, gradient: Tensor, micro_batch: int, *, compiled: bool = False
+) -> Gradient:
     """What a step calls on its batch: puts the gradient of the summed loss into `gradient` and gives that loss."""
+
+    def pass_of(into: Tensor) -> Gradient:
+        if compiled:
+            return compiling.gradient_of(spec, state.parameters, into, sizes_of(spec, micro_batch))
+        return one_pass(model, state.parameters, into)
+
     if micro_batch >= spec.batch_contexts:
-        return one_pass(model, state.parameters, gradient)
+        return pass_of(gradient)
     part = torch.empty_like(gradient)
-    of_part = one_pass(model, state.parameters, part)
+    of_part = pass_of(part)
 
     def in_parts(tokens_BT: Tensor) -> Tensor:
         losses = []
@@ -32,6 +41,13 @@ def gradient_function(spec: RunSpec, model: Network, state: State, gradient: Ten
         return torch.stack(losses).sum()
 
     return in_parts
+
+
+def sizes_of(spec: RunSpec, micro_batch: int) -> list[int]:
+    """Windows of each kind of pass that a run makes: whole batches or parts, those of a ramp, and what is left over."""
+    batches = {spec.batch_contexts >> halvings for halvings in range(len(spec.ramp_steps) + 1)}
+    parts = {min(batch, micro_batch) for batch in batches} | {batch % micro_batch for batch in batches}
+    return sorted(parts - {0})
 
 
 def one_pass(model: Network, parameters: Tensor, gradient: Tensor) -> Gradient:

@@ -21,6 +21,10 @@ class DeviceError(TrainerError):
     """A device that is not there, or cannot hold the run."""
 
 
+class CompilerError(TrainerError):
+    """Compilation was asked for where no compiler is."""
+
+
 class DeviceOutOfMemory(DeviceError):  # noqa: N818 (what torch and the field call it)
     """The device cannot hold the model and a micro-batch.
 

@@ -40,6 +40,7 @@ class Execution:
         device: `cpu` or `cuda`.
         gpus: GPUs that are reserved for the run; of a fraction, the same share of the memory.
         micro_batch: Windows per forward pass; None takes the whole batch.
+        compile: Whether the gradient is compiled, of models that `trainer.compiling` serves.
         poll_seconds: Wall time between looks at `should_stop`, at the checkpoint's age, and calls of `on_progress`.
         should_stop: Polled; true ends the run by `Interrupted` after a checkpoint.
         on_progress: Called with how far the run is: before its first step, as often as `poll_seconds` says, and before
@@ -54,6 +55,7 @@ class Execution:
     device: str = "cpu"
     gpus: float = 0.0
     micro_batch: int | None = None
+    compile: bool = False
     poll_seconds: float = 1.0
     should_stop: Callable[[], bool] = lambda: False
     on_progress: Callable[[Progress], None] = lambda _: None

@@ -15,7 +15,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from trainer import checkpoint, optimizers
+from trainer import checkpoint, compiling, optimizers
 from trainer.backward import goes_by_hand, gradient_function, one_pass
 from trainer.data import heldout
 from trainer.data.batches import feed
@@ -107,7 +107,8 @@ def _train(spec: RunSpec, execution: Execution) -> RunRecord:
     model = build(spec, execution.device)
     state = resume(spec, execution, numerics) or start(spec, execution.device)
     resumed_at = state.step
-    with torch.no_grad(), torch.inference_mode(goes_by_hand(model, execution.device)):
+    eager_by_hand = goes_by_hand(model, execution.device) and not numerics.compiled
+    with torch.no_grad(), torch.inference_mode(eager_by_hand):
         reason = _run_steps(spec, execution, corpus, model, state, numerics)
     record = RunRecord(
         status="diverged" if reason else "ok",
@@ -167,6 +168,9 @@ def _prepare(spec: RunSpec, execution: Execution, corpus: Corpus) -> Numerics:
         raise DeviceError(
             "device is 'cuda' and torch sees no GPU here; expected one. Use 'cpu', or a machine with a GPU."
         )
+    compiled = execution.compile and compiling.is_served(spec)
+    if compiled:
+        compiling.check_compiler(execution.device)
     keep_freed_memory()
     if execution.device == "cuda":
         limit_memory(execution.gpus)
@@ -176,6 +180,7 @@ def _prepare(spec: RunSpec, execution: Execution, corpus: Corpus) -> Numerics:
         torch=torch.__version__,
         threads=execution.threads,
         micro_batch=min(execution.micro_batch or spec.batch_contexts, spec.batch_contexts),
+        compiled=compiled,
     )
 
 
@@ -184,14 +189,14 @@ def _run_steps(
 ) -> str | None:
     """Take all steps that remain; gives the reason where the run diverged."""
     gradient = torch.empty_like(state.parameters)
-    gradient_of = gradient_function(spec, model, state, gradient, numerics.micro_batch)
+    execution.on_progress(Progress(step=state.step, steps=spec.steps, train_loss=None))
+    gradient_of = gradient_function(spec, model, state, gradient, numerics.micro_batch, compiled=numerics.compiled)
     update = optimizers.bind(spec, state.parameters, gradient, state.optimizer)
     looked = set(heldout.during_steps(spec.steps, spec.data.during))
     recorded = {*_curve_steps(spec), *looked}
     fork = branch_step(spec) if execution.trunk else None
     check_every = max(1, spec.steps // CHECKS)
     polled = saved = time.monotonic()
-    execution.on_progress(Progress(step=state.step, steps=spec.steps, train_loss=None))
     part = torch.empty_like(gradient) if spec.noise_every else None
     of_part = None if part is None else one_pass(model, state.parameters, part)
     for tokens_BT in _batches(spec, corpus, execution.device, state.step):

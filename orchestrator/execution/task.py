@@ -52,6 +52,7 @@ class Task:
         gpus: GPUs reserved, which may be a fraction.
         checkpoint_seconds: Wall time between checkpoints.
         micro_batch: Windows per forward pass, None for the whole batch.
+        compile: Whether the gradient is compiled, where it can be.
         stop_request: Name of the request that ends the attempt after a checkpoint.
         lease: Number of the driver's lease; with `attempt` it tells apart every try there ever was.
         memory: Bytes of host memory to reserve, None for none.
@@ -75,6 +76,7 @@ class Task:
     lease: int
     memory: float | None = None
     trunk: Trunk | None = None
+    compile: bool = False
     node: str | None = None
 
 

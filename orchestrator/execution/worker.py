@@ -131,6 +131,7 @@ class _Attempt:
                 device="cuda" if task.gpus else "cpu",
                 gpus=task.gpus,
                 micro_batch=task.micro_batch,
+                compile=task.compile,
                 should_stop=lambda: self.preempted.is_set() or heartbeat.stop_requested,
                 on_progress=heartbeat.note,
             )
@@ -173,6 +174,13 @@ def _refusal(task: Task, store: Store) -> str | None:
         trainer_of(task.spec.get("trainer"))
     except SweepError as error:
         return f"{host}: {error}"
+    if task.compile:
+        from trainer.compiling import check_compiler
+
+        try:
+            check_compiler("cuda" if task.gpus else "cpu")
+        except trainer.CompilerError as error:
+            return f"{host}: {error}"
     _seen_stores.add((task.store, task.nonce))
     return None
 

@@ -12,7 +12,7 @@ from orchestrator.sweep.sections import Section
 
 
 class Resources(Section):
-    """What Ray reserves for one run."""
+    """What Ray reserves for one run, and how the run uses it."""
 
     cpus: float = Field(1, gt=0, description="CPU cores, which are also the run's threads.")
     gpus: float = Field(
@@ -28,6 +28,11 @@ class Resources(Section):
     )
     memory: float | None = Field(None, gt=0, description="Bytes of host memory to reserve.")
     custom: dict[str, float] = Field(default_factory=dict, description="Custom Ray resources, such as {spot: 1}.")
+    compile: bool = Field(
+        False,
+        description="Whether the gradient of a transformer without experts is compiled, for runs of many minutes; see "
+        "[compiled gradients](running.md#compiled-gradients).",
+    )
 
     @model_validator(mode="before")
     @classmethod

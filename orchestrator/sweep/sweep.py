@@ -212,6 +212,15 @@ class Sweep(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _only_ours_is_compiled(self) -> Sweep:
+        if self.resources.compile and self.trainer is not None:
+            raise ValueError(
+                "resources.compile is on with a trainer of your own; expected ours, whose gradient it compiles. Leave compile "
+                "out, and compile in your trainer."
+            )
+        return self
+
     @property
     def all_budgets(self) -> list[Budget]:
         """The sweep's own budgets, and the one that a ladder predicts."""

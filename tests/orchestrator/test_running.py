@@ -125,6 +125,14 @@ def test_a_sweep_that_drops_unfinished_points_asks_first(tmp_path: Path) -> None
     assert result.counts["ok"] == 2
 
 
+def test_a_node_without_a_compiler_is_named_before_it_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(
+        CapacityError, match=r": resources\.compile is on and there is no C\+\+ compiler here.*Install g\+\+"
+    ):
+        run(tiny("resources.compile=true"), tmp_path / "store", INLINE)
+
+
 def test_a_store_of_another_sweep_is_refused(tmp_path: Path) -> None:
     run(tiny(), tmp_path / "s", INLINE)
     with pytest.raises(StoreError, match=r'holds sweep "smoke".*this file is "other".*another --store'):

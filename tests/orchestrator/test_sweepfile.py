@@ -101,3 +101,10 @@ def test_the_hash_follows_the_content_and_not_the_layout(tmp_path: Path) -> None
     first = load_sweep(write(tmp_path, SOUND)).content_hash
     assert load_sweep(write(tmp_path, SOUND + "seeds: 1\nmin_steps: 50\n")).content_hash == first
     assert load_sweep(write(tmp_path, SOUND + "seeds: 2\n")).content_hash != first
+
+
+def test_only_our_own_trainer_is_compiled() -> None:
+    with pytest.raises(
+        SweepError, match=r"resources\.compile is on with a trainer of your own.*compile in your trainer"
+    ):
+        load_sweep("smoke", ["resources.compile=true", "trainer=os:getcwd"])

@@ -231,12 +231,12 @@ def _epoch(name: str, seed: int, epoch: int, windows: int, context: int) -> tupl
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
     mixed ^= mixed >> np.uint64(31)
-    order: Indices = np.argsort(mixed, kind="stable")
+    order: Indices = np.argsort(mixed)  # no two are equal: each operation above is one to one
     return order, int.from_bytes(key[8:16], "little") % context
 
 
 @lru_cache(maxsize=2)
 def _strided(windows: int) -> Indices:
     """All windows in an order of which every beginning strides over the text evenly: by (number x G) mod 2^64."""
-    order: Indices = np.argsort(np.arange(windows, dtype=np.uint64) * np.uint64(GOLDEN), kind="stable")
+    order: Indices = np.argsort(np.arange(windows, dtype=np.uint64) * np.uint64(GOLDEN))
     return order

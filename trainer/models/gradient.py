@@ -149,7 +149,7 @@ def _attention_back(
 def _split(model: Model, qkv_nP: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """`queries_keys_values`; of several heads, turned on their way to their places instead of before."""
     T, G, M, K = model.shape.context, model.shape.groups, model.shape.key_heads, model.shape.head_size
-    if model.rotary is None or M == 1:
+    if model.rotary is None or M == 1 or not model.rotary.is_complex():
         return queries_keys_values(qkv_nP, model.rotary, context=T, groups=G, key_heads=M)
     x_BTRMK = qkv_nP.view(-1, T, G + 2, M, K)
     turned = []
@@ -165,7 +165,7 @@ def _join(model: Model, q_HTK: Tensor, k_HTK: Tensor, v_HTK: Tensor) -> Tensor:
     """Gradient of `_split`'s input, shape (n, P), from those of its results."""
     T, G, M, K = model.shape.context, model.shape.groups, model.shape.key_heads, model.shape.head_size
     by_head = [join_heads(x_HTK, context=T, key_heads=M).float() for x_HTK in (q_HTK, k_HTK, v_HTK)]
-    if model.rotary_back is None or M == 1:
+    if model.rotary_back is None or M == 1 or not model.rotary_back.is_complex():
         x_BTRMK = torch.cat(by_head, 2)
         x_BTRMK = x_BTRMK if model.rotary_back is None else turn(x_BTRMK, model.rotary_back)
     else:

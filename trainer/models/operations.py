@@ -60,8 +60,17 @@ def queries_keys_values(
 
 def turn(x_BTRMK: Tensor, rotary: Tensor) -> Tensor:
     """Multiply neighbouring pairs of coordinates by unit complex numbers."""
+    if not rotary.is_complex():
+        return _turn_in_reals(x_BTRMK, rotary)
     pairs = torch.view_as_complex(x_BTRMK.float().view(*x_BTRMK.shape[:-1], -1, 2))
     return torch.view_as_real(pairs * rotary).flatten(-2).to(x_BTRMK.dtype)
+
+
+def _turn_in_reals(x_BTRMK: Tensor, rotary: Tensor) -> Tensor:
+    even, odd = x_BTRMK.float().view(*x_BTRMK.shape[:-1], -1, 2).unbind(-1)
+    cos, sin = rotary.unbind(-1)
+    turned = torch.stack((even * cos - odd * sin, even * sin + odd * cos), -1)
+    return turned.flatten(-2).to(x_BTRMK.dtype)
 
 
 def split_heads(x_BTGMK: Tensor) -> Tensor:
