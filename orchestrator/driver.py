@@ -145,6 +145,10 @@ class Driver:
         for run_id in open_runs:
             if run_id in self.points and run_id not in gave_up:
                 self._release(self.points[run_id])
+        if (
+            not self.ledger.committed_count
+        ):  # a table that is there is right, and written again after the first dispatch
+            self.tables.write(self.ledger.table())
         self.observer.update(self._snapshot())
         failpoints.hit("driver.begun")
 
