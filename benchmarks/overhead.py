@@ -162,7 +162,7 @@ def querying(folder: Path) -> dict[str, float]:
 
 def makespan(slots: int = 16, runs: int = 500) -> dict[str, float]:
     """Longest-first among 64 released runs against the lower bound, with durations spread as a sweep's are."""
-    from orchestrator.driver import RELEASED
+    from orchestrator.driving.outgoing import RELEASED
 
     draw = random.Random(0)
     durations = [draw.lognormvariate(0, 1) for _ in range(runs)]
