@@ -145,11 +145,12 @@ def fitted(runs: Sequence[tuple[RunSpec, float]], guess: CostModel) -> CostModel
         return guess
     import numpy as np
 
-    predicted = np.array([guess.seconds(spec) for spec, _ in runs])
+    amounts = [_amounts(spec) for spec, _ in runs]
+    predicted = np.array([guess.seconds_of(each) for each in amounts])
     seconds = np.array([taken for _, taken in runs])
     factor = float(np.exp(np.mean(np.log(seconds / predicted))))
     scaled = factor * np.array([guess.step_seconds, guess.token_seconds, 1 / guess.flops_per_second])
-    shares = np.array([_amounts(spec) for spec, _ in runs]) * scaled / seconds[:, None]
+    shares = np.array(amounts) * scaled / seconds[:, None]
     normal = shares.T @ shares + PRIOR_WEIGHT * np.eye(3)
     multiples = np.linalg.solve(normal, shares.sum(0) + PRIOR_WEIGHT)
     step, token, flop = scaled * np.maximum(multiples, LEAST_SHARE)

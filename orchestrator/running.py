@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from orchestrator import corpora, cost, ladder, sharing, watching
-from orchestrator.driver import Driver
+from orchestrator.driving import Driver
 from orchestrator.errors import StoreError, SweepError
 from orchestrator.execution.inline import InlineLauncher
 from orchestrator.execution.launcher import Launcher

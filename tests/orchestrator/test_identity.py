@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 import pytest
 
 from orchestrator.cost import CostModel
 from orchestrator.planning import Corpus, plan
 from orchestrator.sweep.file import load_sweep
+from trainer.identity import from_dict, run_id, to_dict
 
 COST = CostModel(step_seconds=1e-3, token_seconds=0.0, flops_per_second=1e10)
 CORPUS = Corpus(hash="c" * 64, train_tokens=10_000_000, exact=True)
@@ -29,3 +31,11 @@ def test_run_ids_and_their_order_are_those_of_recipe_1(
     ids = [point.run_id for point in plan(load_sweep(preset, [f"sampler={sampler}"]), CORPUS, COST).points]
     digest = hashlib.sha256("\n".join(ids).encode()).hexdigest()[:16]
     assert (len(ids), ids[0], digest) == (runs, first, all_of_them)
+
+
+def test_seeds_that_are_planned_together_have_the_identities_that_they_have_alone() -> None:
+    seeds = [0, 7, 123456789]
+    for point in plan(load_sweep("smoke", [f"seeds={seeds}"]), CORPUS, COST).points:
+        alone = replace(point.spec, seed=point.spec.seed)
+        assert (alone, hash(alone)) == (point.spec, hash(point.spec))
+        assert point.run_id == run_id(alone) == run_id(from_dict(to_dict(alone)))

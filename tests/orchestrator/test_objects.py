@@ -85,6 +85,16 @@ def test_an_object_is_created_once(objects: Objects) -> None:
     assert objects.read("commits/a.json") == b"first"
 
 
+def test_several_objects_are_created_at_once_each_of_them_once(objects: Objects) -> None:
+    wanted = {f"proposals/{number:08d}.json": b"%d" % number for number in range(20)}
+    objects.create_all(wanted)
+    assert {key: objects.read(key) for key in wanted} == wanted
+    with pytest.raises(ObjectExists, match="00000003"):
+        objects.create_all({"proposals/00000003.json": b"another", "proposals/00000020.json": b"20"})
+    assert objects.read("proposals/00000003.json") == b"3"
+    assert objects.names("tmp") == []
+
+
 def test_of_many_writers_exactly_one_wins(objects: Objects) -> None:
     won: list[bytes] = []
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import optuna
+
 from orchestrator import cost
 from orchestrator.planning import Corpus, Plan, plan
 from orchestrator.proposing import Proposer
@@ -49,3 +53,16 @@ def test_the_proposer_takes_every_kind_of_result() -> None:
     proposer.fail(asked[2], "oom")
     proposer.tell(runs[0], 2.0)  # proposed by an earlier driver
     proposer.tell("of another sweep", 2.0)
+
+
+def test_a_grid_s_study_holds_every_result_whenever_it_came(tmp_path: Path) -> None:
+    made = planned()
+    runs = [point.run_id for point in made.points]
+    proposer = Proposer(made, losses={runs[3]: 2.0, "imported": 1.0}, proposed=[runs[0]])
+    proposer.tell(runs[0], 2.5)
+    proposer.fail(runs[1], "oom")
+    storage = f"sqlite:///{tmp_path}/study.db"
+    assert proposer.export(storage, "grid") == 3
+    trials = optuna.load_study(storage=storage, study_name="grid").trials
+    assert sorted(trial.value for trial in trials if trial.value is not None) == [2.0, 2.5]
+    assert [trial.state.name for trial in trials].count("FAIL") == 1
