@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from orchestrator import planning
 from orchestrator.errors import StoreError, SweepError
 from orchestrator.store import ObjectExists, ObjectMissing, Store
+from orchestrator.store.local import disk_failure
 from orchestrator.sweep.data import SYNTHETIC, Data, TextSource
 from trainer import CorpusError
 from trainer.data.sources import Package, Source, StandardLibrary, TextFiles, estimate
@@ -85,10 +86,10 @@ def _read(store: Store, content_hash: str) -> planning.Corpus:
     folder = f"corpus/{content_hash}"
     try:
         return _described(read_manifest(store.fetch_folder(folder, only=NAME)))
-    except (ObjectMissing, CorpusError) as error:
+    except (ObjectMissing, CorpusError):
         raise StoreError(
-            f"{store.location}/{folder} cannot be read ({error}); expected the text of this sweep. Restore it from a "
-            "copy, or use another --store."
+            f"{store.location}/{folder} has no sound {NAME}; expected the text of this sweep. Restore the folder from "
+            "a copy, or use another --store."
         ) from None
 
 
@@ -104,12 +105,14 @@ def _described(manifest: Manifest) -> planning.Corpus:
 
 
 def _make(data: Data, store: Store, key: str) -> str:
-    folder = store.workspace("corpus")
     try:
+        folder = store.workspace("corpus")
         content_hash = _write(data, folder)
+        store.put_folder(folder, f"corpus/{content_hash}")
     except CorpusError as error:
         raise SweepError(str(error)) from None
-    store.put_folder(folder, f"corpus/{content_hash}")
+    except OSError as error:
+        raise disk_failure(store.location, error) from error
     try:
         store.add_corpus(key, content_hash)
     except ObjectExists:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
 import signal
@@ -26,16 +25,13 @@ from orchestrator.execution.logs import kept_log
 from orchestrator.execution.task import Ending, Outcome, Task
 from orchestrator.execution.trainers import trainer_of
 from orchestrator.store import ObjectExists, Store
-from orchestrator.store.local import disk_failure
+from orchestrator.store.local import DISK_ERRORS, disk_failure
 from orchestrator.version import code_version
 from trainer.errors import DeviceOutOfMemory
 from trainer.execution import Execution, Interrupted
 
 FRAMES_KEPT = 12
 """Innermost frames of a traceback that are kept."""
-
-DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
-"""Errors of a trainer that are the disk's, not the run's."""
 
 _log = logging.getLogger(__name__)
 

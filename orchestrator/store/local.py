@@ -19,6 +19,10 @@ TEMPORARY = "tmp"
 """Folder of files that have no name of their own yet; a crash leaves some, the next driver removes them."""
 
 
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
+"""Errors that are the disk's: not a run's, and not of a name."""
+
+
 class LocalObjects:
     """Objects as files below a root folder.
 

@@ -123,3 +123,21 @@ def test_a_closed_pipe_is_no_traceback(small_store: Path, tmp_path: Path) -> Non
         check=False,
     )
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_disk_that_is_full_is_one_message(small_store: Path, tmp_path: Path) -> None:
+    verb = [sys.executable, "-c", "from orchestrator.cli import main; main()"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*verb, "query", small_store, "select * from curves", "--format", "csv"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=tmp_path,
+            check=False,
+        )
+    assert done.returncode == 3
+    assert done.stderr.startswith("error: ")
+    assert "the disk is full" in done.stderr
+    assert len(done.stderr.splitlines()) == 1

@@ -120,6 +120,12 @@ def test_a_full_disk_under_a_trainer_stops_the_sweep_and_fails_no_run(folder: Pa
     assert {row["status"] for row in rows(store)} <= {"pending", "running"}
 
 
+def test_text_that_the_store_cannot_hold_is_one_message(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "corpus").write_bytes(b"a file, where a folder has to be made")
+    with pytest.raises(InfrastructureError, match="expected a sound disk; what was committed is safe"):
+        drive(folder, tmp_path, "train")
+
+
 def test_workers_that_die_three_times_give_up_on_the_run(folder: Path, store: Path) -> None:
     launcher = ForkedLauncher(workers=1, faults=dict.fromkeys(range(100), "train.step=kill@3"))
     result = drive(folder, store, "train", inline=False, launcher=launcher)

@@ -10,9 +10,9 @@ DEADLINE_SECONDS = 30.0
 """By then it has happened, or it never will."""
 
 
-def wait_until(happened: Callable[[], bool], what: str) -> None:
+def wait_until(happened: Callable[[], bool], what: str, seconds: float = DEADLINE_SECONDS) -> None:
     """Wait until something has happened."""
-    deadline = time.monotonic() + DEADLINE_SECONDS
+    deadline = time.monotonic() + seconds
     while not happened():
         assert time.monotonic() < deadline, what
         time.sleep(0.005)
