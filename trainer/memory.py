@@ -5,7 +5,7 @@ With n = micro-batch x context tokens, width D, L blocks and c bytes of the matr
 
 - parameters, 4 P, and their copy in bf16, 2 P, where products are in bf16;
 - optimiser state and rates: 12 P for AdamW, 8 P for SGD, 4 P of the blocks and 12 P of the rest for Muon;
-- the gradient, 4 P, and as much again where a batch goes through in parts;
+- the gradient, 4 P, as much again where a batch goes through in parts, and twice as much where its noise is measured;
 - activations, what autograd keeps from the forward pass for the backward one: per block and token the residual stream
   twice, the two normed inputs, queries, keys, values and what attention gave, and the feed-forward part's inputs and
   outputs; at the end the last state and the logarithms of V probabilities;
@@ -118,7 +118,7 @@ def footprint(spec: RunSpec, micro_batch: int | None = None, *, fused: bool = Tr
     return Footprint(
         parameters=P * FP32 + (P * c if c != FP32 else 0),
         optimizer=_optimizer_bytes(spec),
-        gradient=P * FP32 * (2 if in_parts else 1),
+        gradient=P * FP32 * (1 + in_parts + (2 if spec.noise_every else 0)),
         activations=_block_bytes(spec, n, c, fused=fused)
         + n * (_last_bytes(spec, c) + shape.vocab * FP32 + 2 * TOKEN)
         + scaled_head,

@@ -74,4 +74,5 @@ def test_a_step_of_a_deeper_or_recurrent_model_is_dearer() -> None:
     assert one_step() == pytest.approx(1.0)
     assert one_step("model.layers=6") == pytest.approx(4.5)
     assert one_step("model.experts=4", "counting.params=active") == pytest.approx(1.7)
+    assert one_step("optimizer.name=muon", "optimizer.adam_learning_rate=0.01") == pytest.approx(1.1)
     assert one_step("model={family: lstm, layers: 1, context: 256}") > 5

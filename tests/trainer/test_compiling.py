@@ -13,7 +13,7 @@ import torch
 
 from trainer import LSTM, CompilerError, RunSpec, compiling, train
 from trainer.backward import sizes_of
-from trainer.execution import Execution
+from trainer.execution import Execution, Interrupted
 from trainer.models import transformer
 from trainer.models.networks import build, initialize
 from trainer.models.parameters import matrices
@@ -62,10 +62,14 @@ def test_a_compiled_run_learns_what_an_eager_one_does(
     monkeypatch.setenv(compiling.CACHE, str(tmp_path))
     eager, other = train(spec, Execution(corpus=corpus)), train(replace(spec, seed=2), Execution(corpus=corpus))
     compiled = train(spec, Execution(corpus=corpus, compile=True))
-    again = train(spec, Execution(corpus=corpus, compile=True))
+    execution = Execution(corpus=corpus, compile=True, checkpoints=tmp_path / "run", poll_seconds=0.0)
+    with pytest.raises(Interrupted):
+        train(spec, replace(execution, should_stop=iter([*[False] * 6, True]).__next__))
+    again = train(spec, execution)
     assert eager.loss is not None
     assert other.loss is not None
     assert compiled.loss == pytest.approx(eager.loss, abs=abs(other.loss - eager.loss) / 100)
+    assert again.resumed_at_step == 7
     assert compiled.loss == again.loss
     assert compiled.curve == again.curve
     assert [record.numerics.compiled for record in (eager, compiled)] == [False, True]

@@ -13,10 +13,21 @@ from typing import Any
 import pytest
 import torch
 
-from trainer import DeviceOutOfMemory, RunSpec, backward, devices, evaluation, memory, optimizers, training
+from trainer import (
+    DeviceOutOfMemory,
+    RunSpec,
+    backward,
+    count_params,
+    devices,
+    evaluation,
+    memory,
+    optimizers,
+    training,
+)
 from trainer.memory import footprint, largest_micro_batch
 from trainer.models.networks import build, initialize
 from trainer.models.parameters import matrices
+from trainer.noise import look
 from trainer.spec import LSTM, SGD, AdamW, Data, Muon, Schedule, Transformer
 from trainer.state import State
 
@@ -104,8 +115,11 @@ def step_peak(spec: RunSpec, micro_batch: int | None, monkeypatch: pytest.Monkey
         gradient_of = backward.gradient_function(spec, network, state, gradient, micro_batch or spec.batch_contexts)
         update = optimizers.bind(spec, parameters, gradient, state.optimizer)
         tokens_BT = torch.randint(0, spec.model.vocab, (spec.batch_contexts, spec.model.context + 1))
+        part = torch.empty_like(gradient) if spec.noise_every else None
         with torch.no_grad():
             for step in range(2):
+                if part is not None:
+                    look(tokens_BT, step, backward.one_pass(network, parameters, part), part)
                 gradient_of(tokens_BT)
                 update(step, 1.0)
 
@@ -139,6 +153,18 @@ def test_the_sum_is_a_steps_peak_or_little_more(
     counted = footprint(spec, micro_batch, fused=False)
     ratio = (counted.total - counted.tables) / step_peak(spec, micro_batch, monkeypatch)
     assert 0.95 < ratio < 1.4
+
+
+def test_measuring_the_noise_takes_two_more_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "EVALUATION_TOKENS", 0)
+    wide = replace(SHAPES["gelu"], width=256, heads=4, ffn_width=1024, context=8)
+    spec = spec_of(wide, batch_contexts=2)  # parameters are nearly all that it holds
+    asked = replace(spec, noise_every=1)
+    vector = 4 * count_params(wide).total
+    assert footprint(asked).gradient - footprint(spec).gradient == 2 * vector
+    assert step_peak(asked, None, monkeypatch) - step_peak(spec, None, monkeypatch) == pytest.approx(
+        2 * vector, rel=0.5
+    )  # at a look's peak the update's own temporary vectors are not there
 
 
 def test_constants_are_the_trainers_own() -> None:
