@@ -171,6 +171,9 @@ def _winners(runs: Runs) -> Runs:
         fresh = again[rows.index]
         tries = rows[~fresh]
         best = lowest_try({str(tuned): list(each["loss"]) for tuned, each in tries.groupby("tuned")})
+        if tries.empty:  # chosen before
+            kept.extend(rows.index)
+            continue
         chosen = rows[fresh & (rows["tuned"] == best).to_numpy()]
         kept.extend(chosen.index)
         budget = float(rows["budget"].iloc[0]) if "budget" in rows else None

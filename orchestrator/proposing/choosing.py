@@ -85,7 +85,7 @@ class Chooser:
 
     def _ended(self, free: _Free, known: Known) -> Ending | None:
         if free.runs >= self.settings.max_runs:
-            return Ending(reason=f"{free.runs} runs, all that sampling.runs allows")
+            return Ending(reason=f"{free.runs} runs, all that sampling.max_runs allows")
         if not free.cells.any():
             return Ending(reason="no point is left that fits into the FLOPs")
         wanted = self.settings.target_interval

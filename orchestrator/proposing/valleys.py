@@ -152,9 +152,10 @@ class Valleys:
         self.valleys = {valley.name: valley for valley in _valleys(points)}
         self._of_run = {run_id: valley for valley in self.valleys.values() for run_id in valley.runs}
         self._axes = len(next(iter(next(iter(self.valleys.values())).tries)))
-        runs = self._expected_runs()
-        inner = replace(settings, max_runs=max(1, settings.max_runs // runs))
-        self._inner = strategy_of(_space(tuple(self.valleys.values()), space, runs), inner)
+        self._runs = self._expected_runs()
+        self._cells = _space(tuple(self.valleys.values()), space, self._runs)
+        self._strategy_of = strategy_of
+        self._last: tuple[Settings, Strategy] | None = None
 
     def choose(self, known: Known) -> Choice | Ending:
         """The next try of a point that was begun, else the first of the point that the other strategy chooses."""
@@ -165,7 +166,11 @@ class Valleys:
             if run_id is not None and self._fits(run_id, paid, used):
                 stage = "tune" if run_id in valley.tries.values() else "retrain"
                 return self._choice(run_id, stage, valley)
-        chosen = self._inner.choose(self._seen(known))
+        seen = self._seen(known)
+        limits = self._limits(known, seen)
+        if limits.max_runs <= len(seen.used) - len(seen.failed):
+            return Ending(reason=f"{len(used)} runs: no further point fits into sampling.max_runs with its tries")
+        chosen = self._inner(limits).choose(seen)
         if isinstance(chosen, Ending):
             return chosen
         valley = self.valleys[chosen.run_id]
@@ -179,7 +184,9 @@ class Valleys:
         valley = self._of_run[choice.run_id]
         if not valley.runs & known.used:
             seen = self._seen(known)
-            return self._inner.record(replace(choice, run_id=valley.name, cell=self._inner_cell(valley)), seen)
+            return self._inner(self._limits(known, seen)).record(
+                replace(choice, run_id=valley.name, cell=self._inner_cell(valley)), seen
+            )
         return {
             "stage": choice.stage,
             "why": choice.why,
@@ -215,6 +222,28 @@ class Valleys:
             else:
                 losses[valley.name] = valley.result(known)
         return Known(losses=losses, pending=tuple(pending), failed=tuple(failed), too_large=known.too_large)
+
+    def _inner(self, limits: Settings) -> Strategy:
+        """Who chooses among valleys within these limits; the last one is kept with what it has computed."""
+        if self._last is None or self._last[0] != limits:
+            self._last = limits, self._strategy_of(self._cells, limits)
+        return self._last[1]
+
+    def _limits(self, known: Known, seen: Known) -> Settings:
+        """What points may cost, each counted as expected: what one took less than that, or more, is there for others."""
+        used, runs, spared = known.used - set(known.failed), 0, 0.0
+        for name in sorted(seen.used):
+            valley = self.valleys[name]
+            made = sorted(valley.runs & used)
+            complete = name not in seen.pending
+            runs += len(made) if complete else max(len(made), self._runs)
+            if name in seen.losses:
+                flops = sum(self.space.flops[self.space.places[run_id]] for run_id in made)
+                spared += self._runs * valley.flops - float(flops)
+        left = max(0, self.settings.max_runs - runs) // self._runs
+        return replace(
+            self.settings, max_flops=self.settings.max_flops + spared, max_runs=len(seen.used) - len(seen.failed) + left
+        )
 
     def _paid(self, known: Known) -> float:
         runs = sorted(known.used - set(known.failed))

@@ -155,6 +155,7 @@ def test_runs_that_were_trained_again_are_free_of_the_choice_that_the_tries_were
         runs = retrained(swept(noise, 1, seed=seed), 2, noise)
         kept = one_point_each(runs).frame
         assert kept["retrained"].all()
+        pd.testing.assert_frame_equal(one_point_each(one_point_each(runs)).frame, kept)  # whoever fits takes it again
         assert len(kept) == 2 * 21
         for (budget, params), rows in runs.frame.groupby(["budget", "params"]):
             best = rows.loc[rows.loc[~rows["retrained"].astype(bool), "loss"].idxmin()]
