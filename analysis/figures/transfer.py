@@ -73,7 +73,8 @@ def best_rates_figure(transfers: Sequence[RateTransfer]) -> Figure:
                 panel.plot(span, centre * span**transfer.width.value, color=COLOURS[colour], linewidth=1)
         every = [best for transfer in transfers for best in transfer.rates]
         log_scale(panel, "x", [best.width for best in every], notation.count)
-        log_scale(panel, "y", [best.rate for best in every], notation.number)
+        ends = [best.rate * 2.0 ** (side * (best.log2_se or 0.0)) for best in every for side in (-1, 1)]
+        log_scale(panel, "y", ends, notation.number)
         panel.set(xlabel="width", ylabel="best peak learning rate")
         legend_below(figure, panel)
         return figure
