@@ -1,11 +1,14 @@
 """What the orchestrator costs per trial, beside Ray Tune with OptunaSearch, with trials that do nothing.
 
-    python benchmarks/overhead.py [--n 1000] [--quick] [--json]
+    python benchmarks/overhead.py [--n 1000] [--quick] [--json] [--alone]
 
 Both get the same number of slots of one local Ray in the same run; every trial of ours is durably committed. Rates are
 compared, so that a loaded machine slows both. Besides: driver CPU per trial, the rate of the last quarter against that
 of the first (and the CPU, which a loaded machine does not change), memory, the time to continue a finished store, the
 latency of a query, and the makespan of recorded durations. Of every 8 trials of `--n` 7 are made; the plan drops one.
+
+`--alone` leaves Ray out: commits are written in the driver's process, and what that takes is not counted. So a hundred
+thousand trials take a minute of CPU, and their memory is the driver's own.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ import resource
 import sys
 import tempfile
 import time
+from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +39,8 @@ sys.path[0] = TRAINERS  # this folder has a module called analysis, which would 
 class Times:
     """An observer that notes when runs finish, by the clock and by this process' CPU time."""
 
-    def __init__(self) -> None:
+    def __init__(self, launcher: Any) -> None:
+        self.launcher = launcher
         self.finished_at: list[float] = []
         self.cpu_at: list[float] = []
 
@@ -45,7 +50,7 @@ class Times:
     def finished(self, row: dict[str, Any]) -> None:
         """See `Observer.finished`."""
         self.finished_at.append(time.perf_counter())
-        self.cpu_at.append(time.process_time())
+        self.cpu_at.append(time.process_time() - self.launcher.own_cpu)
 
 
 def quarters(moments: list[float]) -> tuple[float, float]:
@@ -70,18 +75,15 @@ def sweep_of(n: int, folder: Path) -> Any:
     return load_sweep(folder / "sweep.yaml")
 
 
-def ours(n: int, folder: Path) -> dict[str, float]:
-    """Rate, CPU and memory of a sweep of n trials that do nothing, on a Ray that is up."""
-    from orchestrator.execution.ray import RayLauncher
+def ours(n: int, folder: Path, launcher: Any) -> dict[str, float]:
+    """Rate, CPU and memory of a sweep of n trials that do nothing."""
     from orchestrator.running import Options, run
-    from orchestrator.sweep import Resources
 
-    times = Times()
-    launcher = _Kept(RayLauncher(Resources(cpus=1)))
+    times = Times(launcher)
     sweep = sweep_of(n, folder)
     cpu, start = time.process_time(), time.perf_counter()
     result = run(sweep, folder / "store", Options(launcher=launcher, observer=times))
-    elapsed, cpu = time.perf_counter() - start, time.process_time() - cpu
+    elapsed, cpu = time.perf_counter() - start, time.process_time() - cpu - launcher.own_cpu
     assert result.counts["ok"] == len(times.finished_at), result
     count = len(times.finished_at)
     (first, last), (first_cpu, last_cpu) = quarters(times.finished_at), quarters(times.cpu_at)
@@ -99,6 +101,8 @@ def ours(n: int, folder: Path) -> dict[str, float]:
 class _Kept:
     """A launcher that stays open when a sweep ends, so that one Ray serves several."""
 
+    own_cpu = 0.0
+
     def __init__(self, launcher: Any) -> None:
         self._launcher = launcher
 
@@ -107,6 +111,54 @@ class _Kept:
 
     def close(self) -> None:
         """Stay open."""
+
+
+class Alone:
+    """A launcher without processes, which commits two tasks at a time; it counts the CPU time that this takes."""
+
+    own_cpu = 0.0
+
+    def __init__(self) -> None:
+        self._queue: deque[Any] = deque()
+
+    def wait(self, timeout: float) -> list[Any]:
+        """Commit what the no-op trainer gives, without a sync."""
+        start = time.process_time()
+        outcomes = [self._committed(self._queue.popleft()) for _ in range(min(SLOTS, len(self._queue)))]
+        self.own_cpu += time.process_time() - start
+        return outcomes
+
+    def _committed(self, task: Any) -> Any:
+        from noop_trainer import train
+
+        from orchestrator.execution.task import Outcome
+        from orchestrator.execution.worker import _document
+        from trainer import from_dict
+
+        folder = Path(task.store) / "commits"
+        folder.mkdir(exist_ok=True)
+        document = {"format": 1, "run_id": task.run_id} | _document(task, train(from_dict(task.spec)))
+        (folder / f"{task.run_id}.json").write_text(json.dumps(document, sort_keys=True))
+        return Outcome(run_id=task.run_id, attempt=task.attempt, ending="ok", seconds=0.003)
+
+    def submit(self, task: Any) -> None:
+        """See `Launcher.submit`."""
+        self._queue.append(task)
+
+    def slots(self) -> int:
+        """See `Launcher.slots`."""
+        return SLOTS
+
+    def has_room(self, task: Any) -> bool:
+        """See `Launcher.has_room`."""
+        return False
+
+    def gone(self) -> tuple[str, ...]:
+        """See `Launcher.gone`."""
+        return ()
+
+    def close(self) -> None:
+        """See `Launcher.close`."""
 
 
 def tune(trials: int, folder: Path) -> dict[str, float]:
@@ -132,7 +184,7 @@ def tune(trials: int, folder: Path) -> dict[str, float]:
 
 
 def resuming(folder: Path, n: int) -> dict[str, float]:
-    """Seconds from a driver's start to its first dispatch, with n runs committed and one new one to run."""
+    """Seconds from a driver's start to its first dispatch, with a sweep of n committed and a new seed to run."""
     from orchestrator import load_sweep
     from orchestrator.execution.inline import InlineLauncher
     from orchestrator.running import Options, run
@@ -141,30 +193,34 @@ def resuming(folder: Path, n: int) -> dict[str, float]:
     class First(InlineLauncher):
         """Notes when it gets its first task."""
 
-        at = 0.0
+        at = cpu_at = 0.0
 
         def submit(self, task: Any) -> None:
-            self.at = self.at or time.perf_counter()
+            if not self.at:
+                self.at, self.cpu_at = time.perf_counter(), time.process_time()
             super().submit(task)
 
     seeds = list(range(max(1, n // POINTS)))
     sweep = load_sweep(folder / "sweep.yaml", [f"seeds={[*seeds, seeds[-1] + 1]}"])
     launcher = First(Resources())
-    start = time.perf_counter()
+    start, cpu = time.perf_counter(), time.process_time()
     run(sweep, folder / "store", Options(launcher=launcher))
-    return {"committed": n, "seconds_to_first_dispatch": launcher.at - start}
+    return {
+        "seconds_to_first_dispatch": launcher.at - start,
+        "cpu_seconds_to_first_dispatch": launcher.cpu_at - cpu,
+    }
 
 
 def querying(folder: Path) -> dict[str, float]:
     """Milliseconds of one query in a started process, the median of nine."""
     from orchestrator.query import query
 
-    taken = []
+    taken, cpu = [], time.process_time()
     for _ in range(9):
         start = time.perf_counter()
         query(str(folder / "store"), "select budget, params, avg(loss) from runs group by 1, 2")
         taken.append(time.perf_counter() - start)
-    return {"query_ms": 1e3 * sorted(taken)[4]}
+    return {"query_ms": 1e3 * sorted(taken)[4], "cpu_ms": 1e3 * (time.process_time() - cpu) / 9}
 
 
 def makespan(slots: int = 16, runs: int = 500) -> dict[str, float]:
@@ -182,28 +238,42 @@ def makespan(slots: int = 16, runs: int = 500) -> dict[str, float]:
     return {"makespan_over_bound": max(free) / bound}
 
 
+def beside_ray(n: int, folder: Path, tune_trials: int) -> dict[str, Any]:
+    """Ours on a local Ray, and Tune's on the same one."""
+    import ray
+
+    from orchestrator.execution.ray import RayLauncher
+    from orchestrator.sweep import Resources
+
+    ray.init(address="local", num_cpus=SLOTS, include_dashboard=False, log_to_driver=False)
+    report: dict[str, Any] = {"isoflop": ours(n, folder, _Kept(RayLauncher(Resources(cpus=1))))}
+    if tune_trials:
+        report["tune"] = tune(tune_trials, folder / "tune")
+        report["ratio"] = report["isoflop"]["trials_per_second"] / report["tune"]["trials_per_second"]
+    ray.shutdown()
+    return report
+
+
 def main() -> None:
     """Run everything and print one JSON object, or lines for a person."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--n", type=int, default=1000, help="trials of ours")
     parser.add_argument("--quick", action="store_true", help="200 trials of ours against 10 of Tune")
     parser.add_argument("--no-tune", action="store_true", help="leave Tune out")
+    parser.add_argument("--alone", action="store_true", help="leave Ray and Tune out: the driver's own part")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
     arguments = parser.parse_args()
     n = 200 if arguments.quick else arguments.n
     os.environ["PYTHONPATH"] = os.pathsep.join([TRAINERS, os.environ.get("PYTHONPATH", "")])
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    import ray
-
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        ray.init(address="local", num_cpus=SLOTS, include_dashboard=False, log_to_driver=False)
-        report: dict[str, Any] = {"slots": SLOTS, "isoflop": ours(n, folder)}
-        if not arguments.no_tune:
-            report["tune"] = tune(10 if arguments.quick else TUNE_TRIALS, folder / "tune")
-            report["ratio"] = report["isoflop"]["trials_per_second"] / report["tune"]["trials_per_second"]
-        ray.shutdown()
-        report["resume"] = resuming(folder, n)
+        report: dict[str, Any] = {"slots": SLOTS}
+        if arguments.alone:
+            report["isoflop"] = ours(n, folder, Alone())
+        else:
+            report |= beside_ray(n, folder, 0 if arguments.no_tune else 10 if arguments.quick else TUNE_TRIALS)
+        report["resume"] = {"committed": report["isoflop"]["trials"]} | resuming(folder, n)
         report["query"] = querying(folder)
         report["makespan"] = makespan()
     print(json.dumps(report) if arguments.json else json.dumps(report, indent=2))
