@@ -103,10 +103,10 @@ def scan_runs(path: str | os.PathLike[str]) -> StoreTable:
         One row per run, ordered by `seq`, and the objects that could not be read.
 
     Raises:
-        SourceError: No such store, or its tables are torn or of a newer version.
+        SourceError: No such store, or its tables are of a newer version, or torn with no objects to say what they held.
     """
     reader = _Reader(_checked_place(path))
-    table = _read_table(reader.place, "tables/runs", RUNS_SCHEMA)
+    table = _read_table(reader, "tables/runs", RUNS_SCHEMA)
     if (fresh := _fresh_rows(reader, table)) is not None:
         stale = pc.is_in(table["run_id"], fresh["run_id"])
         table = pa.concat_tables([table.filter(pc.invert(stale)), fresh])
@@ -118,10 +118,10 @@ def scan_curves(path: str | os.PathLike[str]) -> StoreTable:
     """The table `curves` of a store, with the curves of commits that are not in it yet at its end.
 
     Raises:
-        SourceError: No such store, or its tables are torn or of a newer version.
+        SourceError: No such store, or its tables are of a newer version, or torn with no objects to say what they held.
     """
     reader = _Reader(_checked_place(path))
-    table = _read_table(reader.place, "tables/curves", CURVES_SCHEMA)
+    table = _read_table(reader, "tables/curves", CURVES_SCHEMA)
     known = set(pc.unique(table["run_id"]).to_pylist())
     tails = [
         reader.use(f"commits/{name}.json", lambda commit: pa.table(curve_columns(commit), schema=CURVES_SCHEMA))
@@ -150,26 +150,36 @@ def _checked_place(path: str | os.PathLike[str]) -> Place:
     return place_of(path)
 
 
-def _read_table(place: Place, folder: str, schema: pa.Schema) -> pa.Table:
+def _read_table(reader: _Reader, folder: str, schema: pa.Schema) -> pa.Table:
     """All Parquet parts of a folder under `schema`; where one is replaced while being read, the listing is repeated."""
+    place = reader.place
     for tries_left in reversed(range(_READ_TRIES)):
+        torn: list[str] = []
         try:
             names = sorted(name for name in place.names(folder) if name.endswith(".parquet"))
-            parts = [_conformed(_parquet(place, f"{folder}/{name}"), schema, f"{place}/{folder}") for name in names]
+            read = [_part(reader, f"{folder}/{name}", torn) for name in names]
+            parts = [_conformed(part, schema, f"{place}/{folder}") for part in read if part is not None]
+            reader.unreadable += torn
             return pa.concat_tables([schema.empty_table(), *parts])
         except FileNotFoundError:
             if not tries_left:
                 raise
-        except pa.ArrowInvalid as error:
-            raise SourceError(
-                f"{place}/{folder} holds a file that is not Parquet ({error}). Remove it: the tables are rebuilt from the "
-                "store's objects."
-            ) from None
     raise AssertionError("unreachable")
 
 
-def _parquet(place: Place, name: str) -> pa.Table:
-    return pq.ParquetFile(pa.BufferReader(place.read(name))).read()
+def _part(reader: _Reader, name: str, torn: list[str]) -> pa.Table | None:
+    """One Parquet file; None, with its name in `torn`, where it is torn and the objects know what it held."""
+    data = reader.place.read(name)
+    try:
+        return pq.ParquetFile(pa.BufferReader(data)).read()
+    except (pa.ArrowException, OSError) as error:
+        if not (reader.names("commits") or reader.names("proposals")):
+            raise SourceError(
+                f"{reader.place}/{name} is not Parquet ({error}), and no commits say what it held; expected a table. "
+                "Copy it again from where it came."
+            ) from None
+        torn.append(name)
+        return None
 
 
 def _conformed(table: pa.Table, schema: pa.Schema, path: str) -> pa.Table:

@@ -57,8 +57,12 @@ def show_status(document: dict[str, Any]) -> None:
         where = f"{notation.flops(failure['budget'])} x {notation.count(failure['params'])} seed {failure['seed']}"
         console.print(f"{failure['status']}: {failure['run_id']}  {where}  {failure['reason']}", soft_wrap=True)
     for name in document["unreadable"]:
-        advice = "its run is made again. Restore it from a copy, or ignore it."
-        console.print(f"unreadable: {name}; it was left out, and {advice}", soft_wrap=True)
+        advice = (
+            "the objects were read in its place. The next isoflop run writes it again."
+            if name.startswith("tables/")
+            else "it was left out, and its run is made again. Restore it from a copy, or ignore it."
+        )
+        console.print(f"unreadable: {name}; {advice}", soft_wrap=True)
 
 
 def show_rows(table: pa.Table, form: str) -> None:

@@ -99,12 +99,26 @@ def test_older_tables_get_null_columns_and_newer_ones_are_refused(store: Any) ->
         store_rows(store.root)
 
 
-def test_torn_table_and_no_store_are_said(store: Any) -> None:
+def test_a_torn_table_is_read_from_the_objects_and_named(store: Any) -> None:
+    for seq in range(3):
+        store.run(seq)
+    store.compact(committed=range(3))
+    whole = store_rows(store.root)
+    (store.root / "tables/runs/runs.parquet").write_bytes(b"PAR1 torn")
+    read = scan_runs(store.root)
+    assert read.table.equals(whole)
+    assert read.unreadable == ("tables/runs/runs.parquet",)
+    (store.root / "tables/curves").mkdir(exist_ok=True)
+    (store.root / "tables/curves/9.parquet").write_bytes(b"PAR1 torn")
+    assert scan_curves(store.root).unreadable == ("tables/curves/9.parquet",)
+
+
+def test_torn_table_without_objects_and_no_store_are_said(store: Any) -> None:
     with pytest.raises(SourceError, match="not a store"):
         store_rows(store.root / "nowhere")
-    store.compact(committed=[0])
+    (store.root / "tables/runs").mkdir(parents=True)
     (store.root / "tables/runs/runs.parquet").write_bytes(b"PAR1 torn")
-    with pytest.raises(SourceError, match="not Parquet"):
+    with pytest.raises(SourceError, match=r"not Parquet .*, and no commits say what it held"):
         store_rows(store.root)
 
 
