@@ -27,7 +27,7 @@ import pandas as pd  # noqa: E402 - benchmarks/analysis.py would be found in pla
 import yaml  # noqa: E402
 
 from analysis import fit_isoflop, read_runs, store_rows  # noqa: E402
-from analysis.tuning import read_knobs  # noqa: E402
+from analysis.tries import read_knobs  # noqa: E402
 from orchestrator import load_sweep, run  # noqa: E402
 from orchestrator.running import Options  # noqa: E402
 

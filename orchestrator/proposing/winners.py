@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 
-from analysis.tuning import lowest_try
+from analysis.tries import lowest_try
 from orchestrator.planning import Point
 
 Place = tuple[int, int]

@@ -12,7 +12,8 @@ import pytest
 from analysis import fit_envelope, fit_form, fit_isoflop, read_runs
 from analysis.errors import FitError, SourceError
 from analysis.table import Runs
-from analysis.tuning import one_point_each, read_knobs, tuned_points
+from analysis.tries import read_knobs
+from analysis.tuning import one_point_each, tuned_points
 
 RATES = (1e-3, 2e-3, 4e-3, 8e-3, 16e-3, 32e-3)
 BUDGETS = (1e16, 1e17, 1e18)

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from analysis import read_runs
-from analysis.tuning import read_knobs, tuned_points
+from analysis.tries import read_knobs
+from analysis.tuning import tuned_points
 from orchestrator import cost
 from orchestrator.planning import Corpus, Plan, Point, plan
 from orchestrator.proposing import Proposer
