@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from orchestrator.sweep import Sweep
+if TYPE_CHECKING:
+    from orchestrator.sweep import Sweep
 
 HOUR = 3600.0
 
