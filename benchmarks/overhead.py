@@ -230,7 +230,7 @@ def querying(folder: Path) -> dict[str, float]:
 
 
 def makespan(slots: int = 16) -> dict[str, float]:
-    """Longest-first among those that are released against the lower bound: recorded durations of the gallery, and drawn ones."""
+    """Longest-first among the runs released, over the lower bound: recorded durations of the gallery, and drawn ones."""
     draw = random.Random(0)
     recorded = {
         folder.parent.name: pq.read_table(folder, columns=["seconds"])["seconds"].to_pylist()
