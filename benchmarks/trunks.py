@@ -66,7 +66,8 @@ def train(design: str, folder: Path, *, quick: bool) -> pd.DataFrame:
     sweep = {"name": design, "budgets": budgets, **SWEEP, **few, "schedule": SCHEDULES[design]}
     file = folder / f"{design}.yaml"
     file.write_text(yaml.safe_dump(sweep))
-    run(load_sweep(file), folder / design, Options(inline=True, confirm=lambda question: True))
+    if run(load_sweep(file), folder / design, Options(inline=True, confirm=lambda question: True)).interrupted:
+        raise SystemExit("interrupted; repeat the command with the same --stores to go on")
     rows = store_rows(folder / design).to_pandas()
     rows["peak"] = [read_knobs(tuned)["peak"] for tuned in rows["tuned"]]
     return rows
