@@ -20,7 +20,7 @@ from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.trial import TrialState, create_trial
 
 from orchestrator.errors import SweepError
-from orchestrator.proposing.choosing import Choice, Ending
+from orchestrator.proposing.choosing import Choice, Ending, grounds_of
 from orchestrator.proposing.settings import Settings
 from orchestrator.proposing.space import Known, Space
 
@@ -99,13 +99,7 @@ class CurveByCurve:
 
     def record(self, choice: Choice, known: Known) -> dict[str, Any]:
         """What a proposal was based on: plain values."""
-        return {
-            "stage": choice.stage,
-            "why": choice.why,
-            "known": known.fingerprint,
-            "committed": len(known.losses),
-            "pending": sorted(known.pending),
-        }
+        return grounds_of(choice, known)
 
     def _ask(self, curve: int, known: Known, asked: int, seq: int) -> float:
         """One draw of ln N on a curve."""

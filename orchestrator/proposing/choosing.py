@@ -97,18 +97,22 @@ class Chooser:
 
     def record(self, choice: Choice, known: Known) -> dict[str, Any]:
         """What a proposal was based on, for its document: plain values."""
-        document: dict[str, Any] = {
-            "stage": choice.stage,
-            "why": choice.why,
-            "known": known.fingerprint,
-            "committed": len(known.losses),
-            "pending": sorted(known.pending),
-            "flops_reserved": _Free(self.space, self.settings, known).flops,
-        }
+        document = grounds_of(choice, known) | {"flops_reserved": _Free(self.space, self.settings, known).flops}
         if choice.stage == "bracket":
             return document
         knowledge = self.knowledge(known)
         return document | {"expected_se": choice.expected_se} | state_of(knowledge)
+
+
+def grounds_of(choice: Choice, known: Known) -> dict[str, Any]:
+    """What every proposal says of why it was made, whoever chose it: plain values."""
+    return {
+        "stage": choice.stage,
+        "why": choice.why,
+        "known": known.fingerprint,
+        "committed": len(known.losses),
+        "pending": sorted(known.pending),
+    }
 
 
 def state_of(knowledge: Knowledge) -> dict[str, Any]:

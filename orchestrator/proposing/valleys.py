@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.planning import Point
-from orchestrator.proposing.choosing import Choice, Ending
+from orchestrator.proposing.choosing import Choice, Ending, grounds_of
 from orchestrator.proposing.sampler import Strategy
 from orchestrator.proposing.settings import Settings
 from orchestrator.proposing.space import Cell, Known, Space
@@ -87,13 +87,7 @@ class Valleys:
             return self._inner(self._limits(known, seen)).record(
                 replace(choice, run_id=valley.name, cell=self._inner_cell(valley)), seen
             )
-        return {
-            "stage": choice.stage,
-            "why": choice.why,
-            "known": known.fingerprint,
-            "committed": len(known.losses),
-            "pending": sorted(known.pending),
-        }
+        return grounds_of(choice, known)
 
     def _choice(self, run_id: str, stage: Any, valley: Valley) -> Choice:
         levels = next(n for n in valley.tries if run_id == valley.tries[n] or run_id in valley.fresh.get(n, ()))

@@ -5,13 +5,11 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from processes import wait_until
-from s3 import answers, free_port
+from s3 import free_port, serving
 
 VARIABLE = "STORAGE_EMULATOR_HOST"
 """Tells Google's clients where the service is."""
@@ -27,13 +25,8 @@ def server() -> Iterator[int]:
     port = free_port()
     command = [program, "-scheme=http", "-backend=memory", "-host=127.0.0.1", f"-port={port}"]
     command += [f"-external-url=http://127.0.0.1:{port}"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        wait_until(lambda: answers(port), "fake-gcs-server does not answer")
+    with serving(command, port):
         yield port
-    finally:
-        process.terminate()
-        process.wait()
 
 
 def make_bucket(port: int, name: str) -> None:

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -43,10 +43,17 @@ def server() -> Iterator[int]:
     s3fs.S3FileSystem.clear_instance_cache()
     port = free_port()
     command = [str(Path(sys.executable).parent / "moto_server"), "-H", "127.0.0.1", "-p", str(port)]
+    with serving(command, port):
+        yield port
+
+
+@contextlib.contextmanager
+def serving(command: Sequence[str | Path], port: int) -> Iterator[None]:
+    """A server program, from when it answers on its port."""
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        wait_until(lambda: answers(port), "moto does not answer")
-        yield port
+        wait_until(lambda: answers(port), f"{command[0]} does not answer")
+        yield
     finally:
         process.terminate()
         process.wait()
