@@ -83,6 +83,12 @@ RUN_COLUMNS: tuple[Column, ...] = (
     Column("unique_tokens", _INT, "tokens", "Distinct training tokens that the run could see, over all sources"),
     Column("mixture", _TEXT, "", "JSON: share of training tokens by source; null for a corpus of one"),
     Column("losses", _TEXT, "", "JSON: held-out loss by source, the rows of `evaluations`; null for a plain corpus"),
+    Column(
+        "position_losses",
+        _TEXT,
+        "",
+        "JSON: held-out loss by the context that a prediction saw, `first` to `last` tokens, in octaves",
+    ),
     Column("best_loss", _FLOAT, "nats per token", "Held-out loss where the tuning loss was lowest during training"),
     Column("best_loss_se", _FLOAT, "nats per token", "Its standard error over held-out documents"),
     Column("best_tokens", _INT, "tokens", "Training tokens seen there"),

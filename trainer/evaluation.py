@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,7 +17,7 @@ from trainer.data.manifests import SourceManifest
 from trainer.data.synthetic import Chain
 from trainer.models.networks import Network
 from trainer.models.parameters import matrices
-from trainer.record import SourceLoss
+from trainer.record import PositionLoss, SourceLoss
 from trainer.spec import Data
 
 ORACLE, EXCESS = "oracle", "excess over oracle"
@@ -37,6 +37,7 @@ class Evaluation:
         bpb: Loss in bits per byte; None where the bytes of the text are not known.
         tokens: Tokens that were predicted.
         sources: Each source by itself, where there are several or one has an oracle.
+        positions: The loss by the context that a prediction saw, in octaves.
     """
 
     loss: float
@@ -44,6 +45,7 @@ class Evaluation:
     bpb: float | None
     tokens: int
     sources: tuple[SourceLoss, ...] = ()
+    positions: tuple[PositionLoss, ...] = ()
 
 
 def evaluate_corpus(
@@ -85,8 +87,10 @@ def evaluate(
     """
     context = model.shape.context
     starts, documents = windows(split, context=context, tokens=tokens)
-    losses = window_losses(model, parameters, text, starts)
-    made = _mean(losses, documents, context, split.bytes_per_token)
+    losses, by_position = window_losses(model, parameters, text, starts)
+    made = replace(
+        _mean(losses, documents, context, split.bytes_per_token), positions=in_octaves(by_position / len(starts))
+    )
     if source is None:
         return made
     parts = [_part(source.name, made)] if source.name else []
@@ -124,36 +128,57 @@ def _averaged(found: list[Evaluation], shares: list[float], corpus: Corpus, spli
         bpb=None if None in sizes else loss / (math.log(2) * size),
         tokens=sum(one.tokens for one in found),
         sources=tuple(part for one in found for part in one.sources),
+        positions=tuple(
+            replace(parts[0], loss=math.fsum(share * part.loss for share, part in zip(shares, parts, strict=True)))
+            for parts in zip(*(one.positions for one in found), strict=True)
+        ),
     )
 
 
-def window_losses(model: Network, parameters: Tensor, text: Tokens, starts: Indices) -> Losses:
-    """Summed loss of each window, nats, in float64."""
+def in_octaves(losses: Losses) -> tuple[PositionLoss, ...]:
+    """Mean losses of predictions by the tokens that they saw: one, two, three to four, five to eight and so on.
+
+    Args:
+        losses: Of each position of a window, shape (context,).
+    """
+    ends = [2**octave for octave in range((len(losses) - 1).bit_length())] + [len(losses)]
+    return tuple(
+        PositionLoss(first=before + 1, last=end, loss=float(losses[before:end].mean()))
+        for before, end in zip([0, *ends], ends, strict=False)
+    )
+
+
+def window_losses(model: Network, parameters: Tensor, text: Tokens, starts: Indices) -> tuple[Losses, Losses]:
+    """Loss summed over each window, and over each position of all windows: nats, in float64."""
     span = np.arange(model.shape.context + 1)
-    return summed_losses(model, parameters, lambda first, end: text[starts[first:end, None] + span], len(starts))
+    by_window, by_position = [], torch.zeros(model.shape.context, dtype=torch.float64)
+    for losses_BT in token_losses(
+        model, parameters, lambda first, end: text[starts[first:end, None] + span], len(starts)
+    ):
+        by_window.append(losses_BT.sum(1))
+        by_position += losses_BT.sum(0).cpu()
+    windows_n: Losses = torch.cat(by_window).cpu().numpy()
+    positions_T: Losses = by_position.numpy()
+    return windows_n, positions_T
 
 
-def summed_losses(
-    model: Network, parameters: Tensor, read: Callable[[int, int], Tokens], count: int, *, last: int | None = None
-) -> Losses:
-    """Summed loss of each of `count` windows, nats, in float64.
+def token_losses(
+    model: Network, parameters: Tensor, read: Callable[[int, int], Tokens], count: int
+) -> Iterator[Tensor]:
+    """Loss of every token of some windows at a time, nats, in float64, shape (B, T).
 
     Args:
         model: What is evaluated.
         parameters: Its parameters.
         read: Gives the tokens of windows from a first to before an end, shape (n, context + 1).
-        count: Windows.
-        last: Targets at a window's end that are summed; None for all.
+        count: Windows in all.
     """
     context = model.shape.context
-    each, skipped = max(1, EVALUATION_TOKENS // context), 0 if last is None else context - last
-    sums = []
-    with torch.no_grad():
-        weights = matrices(model, parameters)
-        for first in range(0, count, each):
+    each = max(1, EVALUATION_TOKENS // context)
+    weights = matrices(model, parameters)
+    for first in range(0, count, each):
+        with torch.no_grad():
             tokens_BT = torch.from_numpy(read(first, first + each).astype(np.int64)).to(parameters.device)
             log_probs_nV = torch.log_softmax(model.logits(weights, tokens_BT[:, :-1]), -1)
             chosen_BT = log_probs_nV.gather(1, tokens_BT[:, 1:].reshape(-1, 1)).view(-1, context)
-            sums.append(-chosen_BT[:, skipped:].double().sum(1))
-    losses: Losses = torch.cat(sums).cpu().numpy()
-    return losses
+            yield -chosen_BT.double()

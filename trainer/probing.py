@@ -8,12 +8,13 @@ likelihoods only grow (Schaeffer et al. 2023, arXiv:2304.15004): both are given,
 from __future__ import annotations
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from trainer.data.batches import Indices, Tokens
 from trainer.data.corpus import Corpus, OpenSource
 from trainer.data.heldout import Losses, clustered_standard_error, windows
-from trainer.evaluation import summed_losses
+from trainer.evaluation import token_losses
 from trainer.models.networks import Network
 from trainer.record import Probe
 from trainer.spec import Data
@@ -61,7 +62,9 @@ def _with_endings(tokens: Tokens, shift: int, length: int) -> Tokens:
 
 
 def _continuation_losses(model: Network, parameters: Tensor, tokens: Tokens, length: int) -> Losses:
-    return summed_losses(model, parameters, lambda first, end: tokens[first:end], len(tokens), last=length)
+    batches = token_losses(model, parameters, lambda first, end: tokens[first:end], len(tokens))
+    losses: Losses = torch.cat([losses_BT[:, -length:].sum(1) for losses_BT in batches]).cpu().numpy()
+    return losses
 
 
 def _graded(scores: Losses, documents: Indices) -> Probe:

@@ -44,6 +44,21 @@ class SourceLoss:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PositionLoss:
+    """Held-out loss of the tokens in one part of every window: what a model makes of that much context.
+
+    Attributes:
+        first: Fewest tokens that a prediction of this part saw, from 1.
+        last: Most.
+        loss: Mean over these tokens, nats; of several sources the mean by their weights.
+    """
+
+    first: int
+    last: int
+    loss: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Best:
     """The best of the evaluations during training, chosen on the tuning split.
 
@@ -125,6 +140,7 @@ class RunRecord:
         numerics: What the result depends on beside the spec.
         reason: Why a run counts as diverged.
         sources: Held-out loss of each source, where the corpus has several or an oracle.
+        positions: Held-out loss by the context that a prediction saw, in octaves; together they make `loss`.
         best: The best evaluation during training, where there were any.
         probe: Score on the choice task, where it was asked.
         noise_scale: Gradient noise scale over the second half of the run, tokens, where it was asked and could be told.
@@ -144,6 +160,7 @@ class RunRecord:
     numerics: Numerics
     reason: str | None = None
     sources: tuple[SourceLoss, ...] = ()
+    positions: tuple[PositionLoss, ...] = ()
     best: Best | None = None
     probe: Probe | None = None
     noise_scale: float | None = None

@@ -143,6 +143,7 @@ def _evaluated(
         bpb=result.bpb,
         heldout_tokens=result.tokens,
         sources=result.sources,
+        positions=result.positions,
         best=state.best,
         probe=answers,
         seconds=ended - started,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from analysis.report.blocks import Section
+from analysis.report.context import context_section
 from analysis.report.ladder import ladder_section
 from analysis.report.looks import best_section, oracle_section
 from analysis.report.settings import comparison_section
@@ -13,6 +14,7 @@ from analysis.report.transfer import transfer_section
 _SECTIONS = (
     ladder_section,
     comparison_section,
+    context_section,
     transfer_section,
     batch_section,
     repeats_section,

@@ -288,6 +288,7 @@ def _scores(record: trainer.RunRecord) -> dict[str, Any]:
     best, probe = record.best, record.probe
     return {
         "losses": json.dumps([asdict(one) for one in record.sources]) if record.sources else None,
+        "position_losses": json.dumps([asdict(one) for one in record.positions]) if record.positions else None,
         "best_loss": best and best.loss,
         "best_loss_se": best and best.loss_se,
         "best_tokens": best and best.tokens,

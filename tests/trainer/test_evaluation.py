@@ -12,7 +12,7 @@ import torch
 from trainer import CorpusError, RunSpec, evaluation
 from trainer.data.corpus import Split, load
 from trainer.data.heldout import clustered_standard_error, windows
-from trainer.evaluation import evaluate, window_losses
+from trainer.evaluation import evaluate, in_octaves, window_losses
 from trainer.models.networks import build, initialize
 
 SPLIT = Split(tokens=1000, text_bytes=1000, documents=(0, 100, 130, 600), names=("a", "b", "c", "d"))
@@ -41,10 +41,13 @@ def test_does_not_depend_on_the_batch(spec: RunSpec, corpus: Path, monkeypatch: 
     flat = initialize(spec.model, spec.parametrization, seed=0)
     flat += 0.1 * torch.randn(flat.shape, generator=torch.Generator().manual_seed(0))
     starts, _ = windows(opened.manifest.heldout, context=32, tokens=2048)
-    whole = window_losses(model, flat, opened.heldout, starts)
+    whole, by_position = window_losses(model, flat, opened.heldout, starts)
+    assert whole.sum() == pytest.approx(by_position.sum(), rel=1e-12)
     monkeypatch.setattr(evaluation, "EVALUATION_TOKENS", 7 * 32)
-    assert window_losses(model, flat, opened.heldout, starts) == pytest.approx(whole, rel=1e-6)
-    assert window_losses(model, flat, opened.heldout, starts[::-1])[::-1] == pytest.approx(whole, rel=1e-6)
+    again, by_position_again = window_losses(model, flat, opened.heldout, starts)
+    assert again == pytest.approx(whole, rel=1e-6)
+    assert by_position_again == pytest.approx(by_position, rel=1e-6)
+    assert window_losses(model, flat, opened.heldout, starts[::-1])[0][::-1] == pytest.approx(whole, rel=1e-6)
 
 
 def test_an_untrained_model_scores_eight_bits_a_byte(spec: RunSpec, corpus: Path) -> None:
@@ -55,6 +58,25 @@ def test_an_untrained_model_scores_eight_bits_a_byte(spec: RunSpec, corpus: Path
     assert result.loss == pytest.approx(math.log(256), abs=1e-5)
     assert result.bpb == pytest.approx(8.0, abs=1e-5)
     assert result.tokens == 2048
+
+
+@pytest.mark.parametrize(
+    ("context", "ends"), [(1, [1]), (2, [1, 2]), (5, [1, 2, 4, 5]), (8, [1, 2, 4, 8]), (32, [1, 2, 4, 8, 16, 32])]
+)
+def test_octaves_of_context_cover_every_position_once(context: int, ends: list[int]) -> None:
+    parts = in_octaves(np.arange(1.0, context + 1))
+    assert [part.last for part in parts] == ends
+    assert [part.first for part in parts] == [1, *(end + 1 for end in ends[:-1])]
+    assert [part.loss for part in parts] == [(part.first + part.last) / 2 for part in parts]
+
+
+def test_losses_by_context_make_the_whole_loss(spec: RunSpec, corpus: Path) -> None:
+    opened = load(corpus)
+    flat = initialize(spec.model, spec.parametrization, seed=0)
+    flat += 0.1 * torch.randn(flat.shape, generator=torch.Generator().manual_seed(0))
+    made = evaluate(build(spec), flat, opened.heldout, opened.manifest.heldout, tokens=2048)
+    weighted = math.fsum(part.loss * (part.last - part.first + 1) for part in made.positions)
+    assert weighted / spec.model.context == pytest.approx(made.loss, rel=1e-12)
 
 
 def test_the_standard_error_is_that_of_documents() -> None:
