@@ -171,8 +171,6 @@ def _crossover(baseline: ContextLosses, other: ContextLosses, first: Sequence[in
         return Crossover(setting=other.setting, difference=difference, se=None, between=None)
     se = np.hypot(baseline.se, other.se)
     seen = [i for i in range(len(difference)) if abs(difference[i]) > RESOLVED * se[i]]
-    turns = [
-        (a, b) for a, b in itertools.pairwise(seen) if math.copysign(1, difference[a] * difference[b]) < 0
-    ]
+    turns = [(a, b) for a, b in itertools.pairwise(seen) if math.copysign(1, difference[a] * difference[b]) < 0]
     between = (last[turns[0][0]], first[turns[0][1]]) if len(turns) == 1 else None
     return Crossover(setting=other.setting, difference=difference, se=se, between=between)
