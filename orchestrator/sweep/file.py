@@ -37,7 +37,7 @@ def load_sweep(source: str | Path, overrides: Sequence[str] = ()) -> Sweep:
     Args:
         source: Path of a YAML file, or the name of a preset that ships with the package.
         overrides: `KEY=VALUE` settings that replace a value of the file; KEY is a dotted path such as `data.files`,
-            VALUE is YAML.
+            VALUE is YAML. An entry of a list goes by its number: `budgets.0.seeds`.
 
     Raises:
         SweepError: The file is missing or torn, a key is unknown, a value is out of range. One line per mistake.
@@ -127,13 +127,25 @@ def _override(values: dict[str, Any], override: str) -> None:
         raise SweepError(
             f"--set {override}: the value is not YAML; expected for example budgets=[1e10,3e10]."
         ) from None
-    target = values
+    target: Any = values
     *parents, last = key.split(".")
     for parent in parents:
-        if not isinstance(target.setdefault(parent, {}), dict):
-            target[parent] = {}
-        target = target[parent]
-    target[last] = value
+        at = _place(target, parent, override)
+        if isinstance(target, dict) and not isinstance(target.get(at), (dict, list)):
+            target[at] = {}
+        target = target[at]
+    target[_place(target, last, override)] = value
+
+
+def _place(target: Any, part: str, override: str) -> str | int:
+    """Key of a section, or number of a list's entry, that one part of a dotted path names."""
+    if isinstance(target, dict):
+        return part
+    if isinstance(target, list) and part.isdecimal() and int(part) < len(target):
+        return int(part)
+    held = f"a list of {len(target)}" if isinstance(target, list) else f"{target!r}"
+    expected = f"a number from 0 to {len(target) - 1}" if isinstance(target, list) else "a section or a list before it"
+    raise SweepError(f"--set {override}: {part} lies in {held}; expected {expected}. Correct the path.")
 
 
 def _explain(detail: ErrorDetails, path: str, lines: Mapping[Location, int], values: Mapping[str, Any]) -> str:

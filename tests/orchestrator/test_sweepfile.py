@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,25 @@ def test_settings_replace_values_by_dotted_path(tmp_path: Path) -> None:
 @pytest.mark.parametrize("setting", ["budgets", "=3", "budgets=[1e9"])
 def test_a_setting_that_is_none_is_refused(tmp_path: Path, setting: str) -> None:
     assert "--set" in message(tmp_path, SOUND, setting)
+
+
+def test_an_entry_of_a_list_is_set_by_its_number() -> None:
+    sweep = load_sweep("quickstart", ["budgets.0.seeds=[3, 4]", "budgets.1.flops=2e11"])
+    assert [budget.seeds for budget in sweep.budgets] == [[3, 4], 3, 2]
+    assert [budget.flops for budget in sweep.budgets] == [3e10, 2e11, 3e11]
+    assert load_sweep("smoke", ["budgets.1=2e9"]).budgets[1].flops == 2e9
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("budgets.7.seeds=1", "7 lies in a list of 3; expected a number from 0 to 2"),
+        ("budgets.last=1", "last lies in a list of 3"),
+    ],
+)
+def test_a_number_that_a_list_does_not_have_is_refused(override: str, said: str) -> None:
+    with pytest.raises(SweepError, match=re.escape(said)):
+        load_sweep("quickstart", [override])
 
 
 def test_files_are_relative_to_the_sweep_file(tmp_path: Path) -> None:
