@@ -26,7 +26,8 @@ SWEEP_HEAD = """\
 Generated from `orchestrator/sweep/sweep.py` by `make docs`; a test keeps it true.
 
 A sweep file is YAML. Unknown keys are refused with the key that was probably meant; `1e18` is a number.
-`--set KEY=VALUE` replaces a value from the command line, with dots between sections and numbers for the entries of a list: `--set data.allow_epochs=4`, `--set budgets.0.seeds=[3,4,5]`.
+`--set KEY=VALUE` replaces a value from the command line, with dots between sections and numbers for the entries of
+a list: `--set data.allow_epochs=4`, `--set budgets.0.seeds=[3,4,5]`.
 The presets under `orchestrator/presets/` are examples; `isoflop plan` shows what a file would run.
 """
 
