@@ -54,14 +54,14 @@ class Crossover:
         setting: The setting.
         difference: Loss less the baseline's by octave, negative where the setting is better, shape (octaves,).
         se: Its standard error, None where the noise is unknown.
-        between: (last, first): the difference is resolved with one sign up to octaves that end at `last`, and with the
-            other from those that begin at `first` on; None where no such change is resolved.
+        sides: (first, last) tokens seen of the octaves on each side where the difference is resolved: with one sign on
+            the side of less context, with the other on that of more; None where it does not change its sign once.
     """
 
     setting: str
     difference: Array
     se: Array | None
-    between: tuple[int, int] | None
+    sides: tuple[tuple[int, int], tuple[int, int]] | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,9 +168,12 @@ def _losses(name: str, rows: pd.DataFrame, variance: Array | None) -> ContextLos
 def _crossover(baseline: ContextLosses, other: ContextLosses, first: Sequence[int], last: Sequence[int]) -> Crossover:
     difference = other.loss - baseline.loss
     if baseline.se is None or other.se is None:
-        return Crossover(setting=other.setting, difference=difference, se=None, between=None)
+        return Crossover(setting=other.setting, difference=difference, se=None, sides=None)
     se = np.hypot(baseline.se, other.se)
     seen = [i for i in range(len(difference)) if abs(difference[i]) > RESOLVED * se[i]]
     turns = [(a, b) for a, b in itertools.pairwise(seen) if math.copysign(1, difference[a] * difference[b]) < 0]
-    between = (last[turns[0][0]], first[turns[0][1]]) if len(turns) == 1 else None
-    return Crossover(setting=other.setting, difference=difference, se=se, between=between)
+    sides = None
+    if len(turns) == 1:
+        ((before, after),) = turns
+        sides = (first[seen[0]], last[before]), (first[after], last[seen[-1]])
+    return Crossover(setting=other.setting, difference=difference, se=se, sides=sides)

@@ -19,7 +19,7 @@ def context_section(summary: Summary) -> Section | None:
     if isinstance(made, Failed):
         return None
     sentences = tuple(sentence(made, crossover) for crossover in made.crossovers)
-    turning = tuple(text for text, one in zip(sentences, made.crossovers, strict=True) if one.between is not None)
+    turning = tuple(text for text, one in zip(sentences, made.crossovers, strict=True) if one.sides is not None)
     lead = (
         f"Held-out loss at {notation.flops(made.budget)} FLOPs by the tokens that a prediction saw, each setting at its best "
         f"point; {made.settings[0].setting} is the baseline. Standard errors are over seeds."
@@ -35,7 +35,7 @@ def context_section(summary: Summary) -> Section | None:
 def sentence(made: ByContext, crossover: Crossover) -> str:
     """Where a setting is better than the baseline, and from how much context on that changes."""
     ends = "; ".join(
-        f"{crossover.difference[i]:+.3f}{_plus_minus(crossover, i)} nats at {_span(made, i)}"
+        f"{crossover.difference[i]:+.3f}{_plus_minus(crossover, i)} nats at {_span(made.first[i], made.last[i])}"
         for i in (0, len(made.first) - 1)
     )
     return f"{crossover.setting} less {made.settings[0].setting}, by context: {ends}; {_verdict(made, crossover)}."
@@ -44,19 +44,18 @@ def sentence(made: ByContext, crossover: Crossover) -> str:
 def _verdict(made: ByContext, crossover: Crossover) -> str:
     if crossover.se is None:
         return "one seed says nothing of the noise"
-    if crossover.between is not None:
-        last, first = crossover.between
-        early, late = ("better", "worse") if crossover.difference[made.last.index(last)] < 0 else ("worse", "better")
-        return f"{early} up to {notation.count(last)} tokens, {late} from {notation.count(first)} on"
-    return "no crossover is resolved here"
+    if crossover.sides is None:
+        return "no crossover is resolved here"
+    less, more = crossover.sides
+    words = ("better", "worse") if crossover.difference[made.last.index(less[1])] < 0 else ("worse", "better")
+    return f"{words[0]} at {_span(*less)}, {words[1]} at {_span(*more)}"
 
 
 def _plus_minus(crossover: Crossover, octave: int) -> str:
     return "" if crossover.se is None else f" ± {crossover.se[octave]:.3f}"
 
 
-def _span(made: ByContext, octave: int) -> str:
-    first, last = made.first[octave], made.last[octave]
+def _span(first: int, last: int) -> str:
     if first == last:
         return f"{notation.count(first)} token" + ("" if first == 1 else "s")
     return f"{notation.count(first)} to {notation.count(last)} tokens"
@@ -66,7 +65,7 @@ def _table(made: ByContext) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     header = ("context seen", *(word for one in made.settings for word in (one.setting, "±")))
     rows = [
         (
-            _span(made, i),
+            _span(made.first[i], made.last[i]),
             *(
                 word
                 for one in made.settings

@@ -53,13 +53,13 @@ def test_a_planted_crossover_is_found_at_the_largest_budget() -> None:
     (crossover,) = made.crossovers
     assert crossover.se is not None
     assert crossover.difference == pytest.approx(np.linspace(-0.1, 0.1, 7), abs=4 * float(crossover.se.max()))
-    assert crossover.between == (4, 9)  # at 5 to 8 tokens the planted difference is nothing
-    assert "better up to 4 tokens, worse from 9 on" in sentence(made, crossover)
+    assert crossover.sides == ((1, 4), (9, 64))  # at 5 to 8 tokens the planted difference is nothing
+    assert "better at 1 to 4 tokens, worse at 9 to 64 tokens" in sentence(made, crossover)
 
 
 def test_without_a_turn_or_under_noise_none_is_claimed() -> None:
     for made in (losses_by_context(runs(turn=False)), losses_by_context(runs(noise=0.5))):
-        assert made.crossovers[0].between is None
+        assert made.crossovers[0].sides is None
         assert "no crossover is resolved here" in sentence(made, made.crossovers[0])
 
 
