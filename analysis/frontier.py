@@ -124,12 +124,16 @@ def fit_frontier(flops: Array, losses: Array, *, variances: Array | None, degree
     )  # fmt: skip
     if np.polyfit(np.log(flops), losses, 1)[0] >= 0:
         return blank
-    top = float(flops.max())
-    gamma = float(np.exp(_closed_in(lambda g: _lines(blank, np.exp(g), top).misfit, *np.log(GAMMA_RANGE))))
+    top, two = float(flops.max()), len(losses) == 2
+
+    def misfit_of(lines: _Lines) -> Array:
+        return lines.pinned_misfit if two else lines.misfit  # a free line passes through two losses whatever its γ
+
+    gamma = float(np.exp(_closed_in(lambda g: misfit_of(_lines(blank, np.exp(g), top)), *np.log(GAMMA_RANGE))))
     lines = _lines(blank, np.array([gamma]), top)
-    floor = max(float(lines.floor[0]), 0.0) if len(losses) > 2 else 0.0
+    floor = 0.0 if two else max(float(lines.floor[0]), 0.0)
     at_top = lines.free_prediction[0] if floor > 0 else lines.pinned_prediction[0]
-    left, misfit = len(losses) - 3, float(lines.misfit[0])
+    left, misfit = len(losses) - 3, float(misfit_of(lines)[0])
     scale = misfit / left if left > 0 else 1.0
     if variances is None:
         dispersion, known = scale, float(max(left, 0))

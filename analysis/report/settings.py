@@ -54,6 +54,8 @@ def verdict(effect: Effect) -> str:
         words = f"{'better' if effect.offset < 0 else 'worse'} than the baseline, {value}"
         return f"{words}; {_trend(effect)}{_multiplier(effect)}"
     words = f"not resolved here, {value}; an offset of {effect.detectable or 0.0:.3f} would have shown"
+    if effect.trend is not None and effect.trend_se is not None and abs(effect.trend) > RESOLVED * effect.trend_se:
+        words = f"no offset is resolved over all budgets, {value}, but {_trend(effect)}"
     remedy = effect.remedy
     if remedy is None:
         return words

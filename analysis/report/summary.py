@@ -233,11 +233,7 @@ def _own_warnings(summary: Summary) -> Iterator[FitWarning]:
     ):
         if isinstance(fit, Failed) and not isinstance(summary.runs, Failed):
             yield FitWarning("no_result", f"{what} has no result: {fit.reason}", 4.0)
-    if (
-        isinstance(summary.runs, Runs)
-        and summary.minima
-        and all((m.curve.replicates < 2).all() for m in summary.minima)
-    ):
+    if isinstance(summary.runs, Runs) and summary.minima and not _has_replicates(summary.runs):
         yield FitWarning(
             "single_seed",
             "every point was run with one seed: noise is known from the curves' own scatter alone, which a bad fit "
@@ -253,6 +249,12 @@ def _own_warnings(summary: Summary) -> Iterator[FitWarning]:
             f"{lost} of {total} runs have no loss and are not in the fit; see the table of runs.",
             1.5 + lost / total,
         )
+
+
+def _has_replicates(runs: Runs) -> bool:
+    """Whether any point was run more than once, at one value of what is tuned over."""
+    alike = [name for name in ("setting", "budget", "params", "tokens", "tuned") if name in runs.frame]
+    return bool(runs.frame.duplicated(alike).any())
 
 
 def _unfinished(rows: pd.DataFrame) -> int:
