@@ -233,7 +233,7 @@ def _own_warnings(summary: Summary) -> Iterator[FitWarning]:
     ):
         if isinstance(fit, Failed) and not isinstance(summary.runs, Failed):
             yield FitWarning("no_result", f"{what} has no result: {fit.reason}", 4.0)
-    if isinstance(summary.runs, Runs) and summary.minima and not _has_replicates(summary.runs):
+    if isinstance(summary.whole, Runs) and summary.minima and not _has_replicates(summary.whole):
         yield FitWarning(
             "single_seed",
             "every point was run with one seed: noise is known from the curves' own scatter alone, which a bad fit "

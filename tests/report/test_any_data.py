@@ -51,6 +51,16 @@ def test_three_single_seeds_over_a_decade_do_not_identify_the_exponent(tmp_path:
     assert "single_seed" in {warning.code for warning in summary.warnings}
 
 
+@pytest.mark.parametrize(("seeds", "single"), [(2, False), (1, True)])
+def test_seeds_of_tuned_points_count_as_seeds(seeds: int, single: bool) -> None:
+    """A tuned point enters the curve as one row; the seeds behind it were run all the same."""
+    tries = [planted_rows(seeds=seeds).assign(tuned=f"peak={rate}", run_id=lambda f, r=rate: f["run_id"] + str(r))
+             for rate in (0.004, 0.008, 0.016)]  # fmt: skip
+    lifted = [one.assign(loss=one["loss"] + 0.02 * abs(k - 1)) for k, one in enumerate(tries)]
+    summary = summarize(pd.concat(lifted, ignore_index=True))
+    assert ("single_seed" in {warning.code for warning in summary.warnings}) is single
+
+
 def test_six_runs_are_too_few_for_a_law_but_not_for_a_report(tmp_path: Path) -> None:
     summary, text = written(planted_rows((1e10, 3e10), sizes=3, seeds=1), tmp_path)
     assert len(summary.rows) == 6
