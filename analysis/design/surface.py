@@ -57,6 +57,13 @@ class FormSurface:
         count = len(next(iter(columns.values())))
         return np.broadcast_to(jet.value, (1, count))[0], np.broadcast_to(jet.gradient, (1, count, len(theta)))[0]
 
+    def values(self, thetas: Array, columns: Columns) -> Array:
+        """What `predict` gives at each of S coordinates, shape (S, P), without derivatives: shape (S, n)."""
+        with np.errstate(all="ignore"):
+            natural = self.problem.natural(list(thetas.T[:, :, None]))
+            losses = np.log(self.form.loss(dict(zip(self.names, natural, strict=True)), columns))
+        return np.broadcast_to(losses, (len(thetas), len(next(iter(columns.values())))))
+
     def observed(self, loss: Array) -> Array:
         """See `Surface`."""
         return np.log(loss)
