@@ -115,7 +115,9 @@ def believe(surface: Surface, prior: Prior) -> Belief:
     )
 
 
-def learn(surface: Surface, prior: Prior, evidence: Evidence, *, starts: Sequence[Array] = ()) -> Belief:
+def learn(
+    surface: Surface, prior: Prior, evidence: Evidence, *, starts: Sequence[Array] = (), near: Array | None = None
+) -> Belief:
     """What is believed after these runs.
 
     Args:
@@ -123,13 +125,15 @@ def learn(surface: Surface, prior: Prior, evidence: Evidence, *, starts: Sequenc
         prior: Before them.
         evidence: The runs.
         starts: Coordinates to search from beside the prior's mean, shape (P,) each.
+        near: Coordinates to search from in place of all these, shape (P,).
     """
     if len(evidence.loss) == 0:
         return believe(surface, prior)
     observed = surface.observed(evidence.loss)
     groups, member = np.unique(evidence.group, return_inverse=True)
     variances = np.full(len(groups), prior.noise.sd**2)
-    ends = [_mode(surface, prior, evidence, observed, variances[member], start) for start in (prior.mean, *starts)]
+    begins = (prior.mean, *starts) if near is None else (near,)
+    ends = [_mode(surface, prior, evidence, observed, variances[member], start) for start in begins]
     theta = min(ends, key=lambda end: end[1])[0]
     for _ in range(3):
         theta, _, residuals, information = _mode(surface, prior, evidence, observed, variances[member], theta)

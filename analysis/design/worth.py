@@ -23,8 +23,8 @@ STARTS = 4
 """Starts of the form's own search that are tried beside the prior (chosen)."""
 
 
-def learn_runs(surface: FormSurface, prior: Prior, columns: Columns, loss: Array) -> Belief:
-    """What is believed after single runs of equal noise, searched from several starts."""
+def learn_runs(surface: FormSurface, prior: Prior, columns: Columns, loss: Array, *, starts: int = STARTS) -> Belief:
+    """What is believed after single runs of equal noise, searched from the prior and from starts of the form's own."""
     evidence = Evidence(
         columns=columns,
         loss=loss,
@@ -32,7 +32,7 @@ def learn_runs(surface: FormSurface, prior: Prior, columns: Columns, loss: Array
         squares=np.zeros(len(loss)),
         group=np.zeros(len(loss), np.int64),
     )
-    return learn(surface, prior, evidence, starts=list(starting_points(surface, columns, loss)[:STARTS]))
+    return learn(surface, prior, evidence, starts=list(starting_points(surface, columns, loss)[:starts]))
 
 
 def worth_per_cost(belief: Belief, target: Estimate, jacobian: Array, costs: Array, aim: float) -> Array:

@@ -69,8 +69,9 @@ def test_forms_have_the_derivatives_of_their_values(name: str) -> None:
     columns = {name: values for name, values in grid().items() if name != "curve"}
     surface = form_surface(find_form(name), columns)
     theta = wide_prior(surface, columns).mean
-    _, jacobian = surface.predict(theta, columns)
+    value, jacobian = surface.predict(theta, columns)
     assert jacobian == pytest.approx(numeric_gradient(surface, theta, columns), rel=1e-4, abs=1e-7)
+    assert surface.values(np.stack([theta + 0.1, theta]), columns)[1] == pytest.approx(value, rel=1e-12)
 
 
 def test_without_bends_the_optimum_is_the_additive_law_s() -> None:
