@@ -36,7 +36,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-sys.path.append(sys.path.pop(0))  # a neighbour here has the name of the package `analysis`, and would be found first
+sys.path.pop(0)  # a neighbour here has the name of the package `analysis`, which must be found first
+import analysis  # noqa: F401
+
+sys.path.append(str(Path(__file__).parent))
 
 from scalebench_fitters import FITTERS, Fitter, choose, cross_validate, relative_error
 from scalebench_laws import TEN_LAWS
