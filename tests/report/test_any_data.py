@@ -51,6 +51,15 @@ def test_three_single_seeds_over_a_decade_do_not_identify_the_exponent(tmp_path:
     assert "single_seed" in {warning.code for warning in summary.warnings}
 
 
+def test_one_size_at_each_budget_is_no_law_of_sizes() -> None:
+    """As in a sweep over rates: what was trained is then no choice, let alone an optimum."""
+    rows = planted_rows((1e10, 3e10, 1e11))
+    first = rows.groupby("budget")["params"].transform("min")
+    summary = summarize(rows[rows["params"] == first].reset_index(drop=True))
+    assert isinstance(summary.headline, Failed)
+    assert "1 sizes at any budget" in summary.headline.reason
+
+
 @pytest.mark.parametrize(("seeds", "single"), [(2, False), (1, True)])
 def test_seeds_of_tuned_points_count_as_seeds(seeds: int, single: bool) -> None:
     """A tuned point enters the curve as one row; the seeds behind it were run all the same."""
