@@ -16,7 +16,7 @@ from analysis.formfit import FormFit
 from analysis.isoflop import IsoflopFit
 from analysis.report.blocks import Grid, grid
 from analysis.report.outcome import Failed
-from analysis.report.summary import Summary
+from analysis.report.summary import Summary, seeds_per_point
 from analysis.table import Runs
 
 _UNSTATED = "not stated by the source"
@@ -112,8 +112,9 @@ def _decayed(rows: pd.DataFrame) -> str:
 
 
 def _seeds(summary: Summary) -> str:
-    counts = [m.curve.replicates for m in summary.minima]
-    if not counts:
+    if not summary.minima or isinstance(summary.whole, Failed):
         return _UNSTATED
-    every = np.concatenate(counts)
+    whole = summary.whole if summary.setting is None else summary.whole.where(setting=summary.setting)
+    tuned = "tuned" in whole.frame and whole.frame["tuned"].notna().any()  # a tuned point enters its curve as one row
+    every = seeds_per_point(whole) if tuned else np.concatenate([m.curve.replicates for m in summary.minima])
     return f"{every.min():.0f}" if every.min() == every.max() else f"{every.min():.0f} to {every.max():.0f}"

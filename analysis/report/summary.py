@@ -233,7 +233,7 @@ def _own_warnings(summary: Summary) -> Iterator[FitWarning]:
     ):
         if isinstance(fit, Failed) and not isinstance(summary.runs, Failed):
             yield FitWarning("no_result", f"{what} has no result: {fit.reason}", 4.0)
-    if isinstance(summary.whole, Runs) and summary.minima and not _has_replicates(summary.whole):
+    if isinstance(summary.whole, Runs) and summary.minima and seeds_per_point(summary.whole).max() < 2:
         yield FitWarning(
             "single_seed",
             "every point was run with one seed: noise is known from the curves' own scatter alone, which a bad fit "
@@ -251,10 +251,10 @@ def _own_warnings(summary: Summary) -> Iterator[FitWarning]:
         )
 
 
-def _has_replicates(runs: Runs) -> bool:
-    """Whether any point was run more than once, at one value of what is tuned over."""
+def seeds_per_point(runs: Runs) -> pd.Series:
+    """How often each point was run, at one value of what is tuned over."""
     alike = [name for name in ("setting", "budget", "params", "tokens", "tuned") if name in runs.frame]
-    return bool(runs.frame.duplicated(alike).any())
+    return runs.frame.groupby(alike, dropna=False).size()
 
 
 def _unfinished(rows: pd.DataFrame) -> int:

@@ -9,6 +9,7 @@ import pytest
 
 from analysis import FitError, SourceError, read_runs
 from analysis.report import Summary, ending_lines, summarize, write_report
+from analysis.report.checklist import checklist
 from analysis.report.outcome import Failed
 from tests.report.conftest import ALPHA, BETA, planted_rows, read_page, write_store
 
@@ -68,6 +69,7 @@ def test_seeds_of_tuned_points_count_as_seeds(seeds: int, single: bool) -> None:
     lifted = [one.assign(loss=one["loss"] + 0.02 * abs(k - 1)) for k, one in enumerate(tries)]
     summary = summarize(pd.concat(lifted, ignore_index=True))
     assert ("single_seed" in {warning.code for warning in summary.warnings}) is single
+    assert ("data", "seeds per point", str(seeds)) in checklist(summary).rows
 
 
 def test_six_runs_are_too_few_for_a_law_but_not_for_a_report(tmp_path: Path) -> None:
