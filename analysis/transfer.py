@@ -66,6 +66,7 @@ class RateTransfer:
     Attributes:
         setting: The setting; None for a sweep of one.
         rates: Best rates by width, then tokens.
+        fitted: Those of them that the slopes are of.
         width: Their slope on width; None with too few widths.
         tokens: Their slope on tokens beside it; None where tokens do not vary apart from width.
         verdict: What the slope on width says.
@@ -73,6 +74,7 @@ class RateTransfer:
 
     setting: str | None
     rates: tuple[BestRate, ...]
+    fitted: tuple[BestRate, ...]
     width: Slope | None
     tokens: Slope | None
 
@@ -124,9 +126,11 @@ def _best(runs: Runs, point: TunedPoint, name: str) -> BestRate:
 
 def _transfer(setting: str | None, rates: list[BestRate], least_width: float, level: float) -> RateTransfer:
     ordered = tuple(sorted(rates, key=lambda best: (best.width, best.tokens)))
-    used = [best for best in ordered if best.log2_se is not None and best.width >= least_width]
+    used = tuple(best for best in ordered if best.log2_se is not None and best.width >= least_width)
     slopes = _slopes(used, level)
-    return RateTransfer(setting=setting, rates=ordered, width=slopes.get("width"), tokens=slopes.get("tokens"))
+    return RateTransfer(
+        setting=setting, rates=ordered, fitted=used, width=slopes.get("width"), tokens=slopes.get("tokens")
+    )
 
 
 def _slopes(rates: Sequence[BestRate], level: float) -> dict[str, Slope]:

@@ -67,10 +67,8 @@ def best_rates_figure(transfers: Sequence[RateTransfer]) -> Figure:
             bars = np.stack([rates - rates / factors, rates * factors - rates])
             name = transfer.setting or "best rate"
             panel.errorbar(widths, rates, bars, fmt="o", color=COLOURS[colour], markersize=4, capsize=2, label=name)
-            if transfer.width is not None and len(known):
-                centre = np.exp(np.log(rates).mean()) / np.exp(np.log(widths).mean()) ** transfer.width.value
-                span = np.geomspace(widths.min(), widths.max(), 20)
-                panel.plot(span, centre * span**transfer.width.value, color=COLOURS[colour], linewidth=1)
+            if transfer.width is not None:
+                panel.plot(*_fitted_line(transfer.fitted, transfer.width.value), color=COLOURS[colour], linewidth=1)
         every = [best for transfer in transfers for best in transfer.rates]
         log_scale(panel, "x", [best.width for best in every], notation.count)
         ends = [best.rate * 2.0 ** (side * (best.log2_se or 0.0)) for best in every for side in (-1, 1)]
@@ -78,6 +76,15 @@ def best_rates_figure(transfers: Sequence[RateTransfer]) -> Figure:
         panel.set(xlabel="width", ylabel="best peak learning rate")
         legend_below(figure, panel)
         return figure
+
+
+def _fitted_line(fitted: Sequence[BestRate], slope: float) -> tuple[Array, Array]:
+    """The line of that slope through the weighted mean of the rates that it was fitted to, over their widths."""
+    weights = np.array([best.log2_se or np.inf for best in fitted]) ** -2.0
+    widths, rates = (np.log([getattr(best, name) for best in fitted]) for name in ("width", "rate"))
+    height = np.average(rates - slope * widths, weights=weights)
+    span = np.linspace(widths.min(), widths.max(), 20)
+    return np.exp(span), np.exp(height + slope * span)
 
 
 def _tried(best: BestRate) -> tuple[Array, Array]:
