@@ -18,7 +18,7 @@ from analysis.table import Array, Runs
 from analysis.tuning import one_point_each
 
 TARGETS = (0.25, 0.5, 0.75)
-"""Target losses, as shares of the way from the highest loss that all batches reach to the lowest (chosen: three)."""
+"""Target losses, as shares of the way from the highest loss that the batches reach to the lowest (chosen: three)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,18 +60,30 @@ def batch_curves(runs: Runs) -> dict[int, tuple[Array, Array]]:
 def fit_batches(runs: Runs) -> tuple[Reached, ...]:
     """Critical batch sizes at three losses, the highest first.
 
+    The losses lie between those that all batch sizes reach; a largest batch that never comes down to where the smallest
+    begins has no part in that, and stands where it reaches a loss all the same.
+
     Raises:
-        FitError: See `batch_curves`; or no loss is reached by three batch sizes.
+        FitError: See `batch_curves`; or no loss is reached by the three smallest batch sizes.
     """
     curves = batch_curves(runs)
-    highest = min(float(loss[0]) for _, loss in curves.values())
-    lowest = max(float(loss[-1]) for _, loss in curves.values())
+    shared = sorted(curves)
+    highest, lowest = _overlap(curves, shared)
+    while lowest >= highest and len(shared) > 3:
+        shared = shared[:-1]
+        highest, lowest = _overlap(curves, shared)
     if lowest >= highest:
         raise FitError(
-            f"the batch sizes' losses do not overlap ({lowest:.3f} and {highest:.3f}); expected a loss that all reach. "
+            f"the batch sizes' losses do not overlap ({lowest:.3f} and {highest:.3f}); expected a loss that three reach. "
             "Add larger budgets."
         )
     return tuple(_reached(curves, highest + share * (lowest - highest)) for share in TARGETS)
+
+
+def _overlap(curves: dict[int, tuple[Array, Array]], batches: list[int]) -> tuple[float, float]:
+    """Highest and lowest loss that all of these batch sizes pass through; none where the first is below the second."""
+    losses = [curves[batch][1] for batch in batches]
+    return min(float(loss[0]) for loss in losses), max(float(loss[-1]) for loss in losses)
 
 
 def _reached(curves: dict[int, tuple[Array, Array]], target: float) -> Reached:

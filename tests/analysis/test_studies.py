@@ -44,6 +44,16 @@ def test_the_critical_batch_is_given_back() -> None:
     assert last.critical.batch > 1.3 * first.critical.batch
 
 
+def test_a_batch_that_comes_nowhere_near_does_not_hide_the_others() -> None:
+    plain = batches(700.0)
+    huge = plain.frame[plain.frame["batch_tokens"] == 4096].assign(batch_tokens=65536, setting="batch=65536")
+    both = read_runs(pd.concat([plain.frame, huge.assign(loss=huge["loss"] + 5)], ignore_index=True))
+    for one, alone in zip(fit_batches(both), fit_batches(plain), strict=True):
+        assert one.critical is not None
+        assert alone.critical is not None
+        assert one.critical.batch == pytest.approx(alone.critical.batch, rel=1e-9)
+
+
 def test_settings_that_are_no_batches_are_refused() -> None:
     runs = batches(700.0)
     mixed = read_runs(runs.frame.assign(batch_tokens=np.arange(len(runs)) % 3))
