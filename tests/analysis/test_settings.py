@@ -11,6 +11,7 @@ import pytest
 
 from analysis import read_runs
 from analysis.errors import FitError
+from analysis.report.settings import verdict
 from analysis.settings import Effect, compare_settings, on_source, sources_of
 from analysis.table import Runs
 from analysis.transfer import fit_transfer
@@ -169,3 +170,14 @@ def test_mixtures_are_compared_on_one_source() -> None:
     assert effect(on_source(mixed, "code")).offset == pytest.approx(-0.05, abs=0.01)
     with pytest.raises(FitError, match="no loss on 'books'; expected one of code"):
         on_source(mixed, "books")
+
+
+def test_a_trend_is_said_where_the_mean_offset_hides_it() -> None:
+    """A setting that loses at small budgets and wins at large ones has no offset, and is not the same as the other."""
+    (effect,) = compare_settings(swept(-0.024, 0.003, trend=0.1)).effects
+    assert not effect.resolved
+    assert "no offset is resolved over all budgets" in verdict(effect)
+    assert "the offset changes by +0." in verdict(effect)
+    (flat,) = compare_settings(swept(0.0, 0.003)).effects
+    assert "not resolved here" in verdict(flat)
+    assert "the offset changes" not in verdict(flat)
