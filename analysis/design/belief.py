@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.design.surface import Columns, Surface
+from analysis.design.surface import Columns, LinearSurface, Surface
 
 Array = NDArray[np.float64]
 
@@ -79,6 +79,8 @@ class Belief:
         degrees: Degrees of freedom behind the noise.
         misfit: Sum of squared standardised residuals of the rows.
         residuals: Of the rows, in their standard errors, shape (n,).
+        surprise: Minus twice the logarithm of the runs' probability before they were seen, by Laplace's approximation, up to a
+            constant of the runs: of two priors the likelier has the smaller.
     """
 
     surface: Surface
@@ -89,6 +91,7 @@ class Belief:
     degrees: float
     misfit: float
     residuals: Array
+    surprise: float
 
     def noise_of(self, group: NDArray[np.int64]) -> Array:
         """Standard deviation of one run of each group, shape (n,)."""
@@ -112,6 +115,7 @@ def believe(surface: Surface, prior: Prior) -> Belief:
         degrees=prior.noise.degrees,
         misfit=0.0,
         residuals=np.empty(0),
+        surprise=0.0,
     )
 
 
@@ -149,7 +153,25 @@ def learn(
         degrees=degrees,
         misfit=float(standard @ standard),
         residuals=standard,
+        surprise=float(standard @ standard) + _surprise(prior, evidence, theta, covariance, variances[member], common),
     )
+
+
+def likeliest(surface: Surface, priors: Sequence[Prior], evidence: Evidence, near: Array) -> Prior:
+    """The prior under which the runs were most to be expected, the earlier of equals; the law is made linear at `near`."""
+    linear = LinearSurface(surface.names, near, *surface.predict(near, evidence.columns))
+    seen = replace(evidence, loss=surface.observed(evidence.loss))
+    return min(priors, key=lambda prior: learn(linear, prior, seen, near=near).surprise)
+
+
+def _surprise(
+    prior: Prior, evidence: Evidence, theta: Array, covariance: Array, variance: Array, common: float
+) -> float:
+    """Minus twice the log of the runs' probability, less their misfit: of the noise, of the seeds, and of the coordinates."""
+    noise = evidence.count @ np.log(variance) + (evidence.squares / variance).sum()
+    noise += prior.noise.degrees * (np.log(common) + prior.noise.sd**2 / common)
+    off = (theta - prior.mean) / prior.sd
+    return float(noise + off @ off + 2 * np.log(prior.sd).sum() - np.linalg.slogdet(covariance)[1])
 
 
 def _mode(
@@ -157,7 +179,7 @@ def _mode(
 ) -> tuple[Array, float, Array, Array]:
     """Mode from one start: coordinates, minus twice the log posterior, residuals, and the information there."""
     weights, precision = evidence.count / variance, 1 / prior.sd**2
-    theta, damping = start, 1e-3
+    theta, damping, diagonal = start, 1e-3, np.diag_indices(len(start))
 
     def examine(at: Array) -> tuple[float, Array, Array]:
         predicted, jacobian = surface.predict(at, evidence.columns)
@@ -167,9 +189,12 @@ def _mode(
     value, residuals, jacobian = examine(theta)
     information = np.diag(precision)
     for _ in range(MAX_STEPS):
-        information = jacobian.T @ (jacobian * weights[:, None]) + np.diag(precision)
+        information = jacobian.T @ (jacobian * weights[:, None])
+        information[diagonal] += precision
         downhill = jacobian.T @ (weights * residuals) - precision * (theta - prior.mean)
-        step = np.linalg.solve(information + damping * np.diag(np.diag(information)), downhill)
+        damped = information.copy()
+        damped[diagonal] *= 1 + damping
+        step = np.linalg.solve(damped, downhill)
         if not np.isfinite(step).all() or downhill @ step < TOLERANCE:
             break
         tried = examine(theta + step)

@@ -5,6 +5,10 @@ ln D less their values at the middle of the sweep. On curve c, n is replaced by 
 optimum may lie a little off the law's. With gamma = 1 and k = l = s = 0 this is the additive law. The prior holds these
 four near there; what the runs say beyond it is learnt, and because it could be, cheap curves alone can never make
 the extrapolation certain.
+
+Far from a curve's optimum the loss may leave the law: to it is added f |x|^3, x the decades of N from where the optimum was
+expected and f of its own on either side, f + g t at t decades of budget from the middle. This moves no optimum; but where it
+is likely (`belief.likeliest`), far runs no longer bend the law near its minima, and teach little.
 """
 
 from __future__ import annotations
@@ -19,11 +23,14 @@ from analysis.design.surface import Columns
 Array = NDArray[np.float64]
 
 COMMON = ("ln E", "a", "b", "ln alpha", "ln beta", "ln gamma", "k", "l")
+FAR = ("f left", "f right", "g left", "g right")
 
 
 @dataclass(frozen=True, kw_only=True)
 class BentSurface:
-    """The additive law with bends, and a shift for every curve; reads the column `curve` beside N and D.
+    """The additive law with bends, a shift for every curve, and departures far off; reads `curve` and `off` beside N and D.
+
+    `off` is the distance in decades of N from where the curve's optimum was expected; where it is 0 nothing departs.
 
     Attributes:
         middle_n: ln N at the middle of the sweep.
@@ -38,7 +45,7 @@ class BentSurface:
     @property
     def names(self) -> tuple[str, ...]:
         """See `Surface`."""
-        return (*COMMON, *(f"shift {curve}" for curve in range(self.curves)))
+        return (*COMMON, *(f"shift {curve}" for curve in range(self.curves)), *FAR)
 
     def predict(self, theta: Array, columns: Columns) -> tuple[Array, Array]:
         """See `Surface`; a row whose curve is negative has no shift."""
@@ -49,7 +56,7 @@ class BentSurface:
         floor, alpha, beta, gamma = np.exp(theta[[0, 3, 4, 5]])
         k, bend = theta[6], theta[7]
         curve = columns["curve"].astype(np.int64)
-        shift = np.where(curve >= 0, theta[8:][curve], 0.0)
+        shift = np.where(curve >= 0, theta[8 : 8 + self.curves][curve], 0.0)
         n = np.log(columns["params"]) - self.middle_n - shift
         d = np.log(columns["tokens"]) - self.middle_d + shift
         u = np.exp(theta[1] - alpha * n * (1 + 0.5 * k * n))
@@ -69,7 +76,15 @@ class BentSurface:
         by_shift = jacobian[:, 1] * alpha * (1 + k * n) - jacobian[:, 2] * beta * (1 + bend * d)
         rows = np.flatnonzero(curve >= 0)
         jacobian[rows, 8 + curve[rows]] = by_shift[rows]
-        return floor + power, jacobian
+        jacobian[:, -len(FAR) :] = far = self._far(columns)
+        return floor + power + far @ theta[-len(FAR) :], jacobian
+
+    def _far(self, columns: Columns) -> Array:
+        """What the coordinates of `FAR` multiply, shape (n, 4)."""
+        off = columns["off"]
+        decades = (np.log(columns["params"] * columns["tokens"]) - self.middle_n - self.middle_d) / np.log(10)
+        sides = np.column_stack([np.maximum(-off, 0.0), np.maximum(off, 0.0)]) ** 3
+        return np.hstack([sides, sides * decades[:, None]])
 
     def observed(self, loss: Array) -> Array:
         """See `Surface`: losses in nats."""

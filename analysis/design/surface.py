@@ -31,6 +31,31 @@ class Surface(Protocol):
         """Losses in the units of `predict`: nats, or ln(loss)."""
 
 
+@dataclass(frozen=True)
+class LinearSurface:
+    """A surface made linear at some coordinates, for the rows that it was made for: quick to search.
+
+    Attributes:
+        names: Names of the coordinates.
+        at: The coordinates, shape (P,).
+        value: What the surface predicts there, shape (n,).
+        jacobian: Its derivatives there, shape (n, P).
+    """
+
+    names: tuple[str, ...]
+    at: Array
+    value: Array
+    jacobian: Array
+
+    def predict(self, theta: Array, columns: Columns) -> tuple[Array, Array]:
+        """See `Surface`."""
+        return self.value + self.jacobian @ (theta - self.at), self.jacobian
+
+    def observed(self, loss: Array) -> Array:
+        """See `Surface`: in the units of the surface already."""
+        return loss
+
+
 @dataclass(frozen=True, kw_only=True)
 class FormSurface:
     """Any form of the registry, or a user's own: ln(loss), in the coordinates that a fit searches in.

@@ -17,7 +17,7 @@ from analysis.design.belief import Belief
 from analysis.design.selecting import absorb, gains
 from orchestrator.proposing import settings as constants
 from orchestrator.proposing.knowing import Knowledge, understand
-from orchestrator.proposing.settings import Settings
+from orchestrator.proposing.settings import UNLIMITED, Settings
 from orchestrator.proposing.space import Known, Space
 
 Array = NDArray[np.float64]
@@ -229,7 +229,8 @@ def _learn(knowledge: Knowledge, free: _Free, known: Known) -> Choice | Ending:
     rows = np.flatnonzero(free.cells & near)
     if len(rows) == 0:
         return Ending(reason="no point near the expected optima is left that fits into the FLOPs")
-    cost = free.price[rows] / _scale(settings.max_flops, space) + 1 / _scale_runs(settings.max_runs, space)
+    cost = _price_of_flops(free, settings) * free.price[rows] / _scale(settings.max_flops, space)
+    cost += 1 / _scale_runs(settings.max_runs, space)
     worth = gains(belief, target, knowledge.jacobian[rows], noise[rows])
     best = int((worth / cost).argmax())
     before, after = knowledge.standard_error(belief), None
@@ -246,6 +247,14 @@ def _learn(knowledge: Knowledge, free: _Free, known: Known) -> Choice | Ending:
 def _scale(max_flops: float, space: Space) -> float:
     """FLOPs that cost counts in; without a limit those of nine runs a curve."""
     return max_flops if np.isfinite(max_flops) else 9 * float(np.sum(space.budgets))
+
+
+def _price_of_flops(free: _Free, settings: Settings) -> float:
+    """Less than 1 where both are limited and the runs will be used up first: FLOPs that would be left over are cheap."""
+    if settings.max_runs >= UNLIMITED or not np.isfinite(settings.max_flops):
+        return 1.0
+    runs, flops = 1 - free.runs / settings.max_runs, 1 - free.flops / settings.max_flops
+    return 1.0 if flops <= runs else (runs / flops) ** constants.PLENTY
 
 
 def _scale_runs(max_runs: int, space: Space) -> float:

@@ -8,8 +8,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.design.belief import GROUP_DEGREES, Belief, Evidence, Prior, learn
-from analysis.design.bent import BentSurface
+from analysis.design.belief import GROUP_DEGREES, Belief, Evidence, Prior, learn, likeliest
+from analysis.design.bent import FAR, BentSurface
+from analysis.design.surface import Columns
 from analysis.design.targets import Estimate, Exponent, LogParams, LossThere, Optimum, Target
 from analysis.errors import LawError
 from analysis.parabola import fit_parabola
@@ -64,19 +65,18 @@ class Results:
 
 def gather(space: Space, known: Known) -> Results:
     """Results of a space's runs; diverged ones have no loss and teach nothing."""
-    by_cell: dict[int, list[float]] = {}
-    for run_id, loss in known.losses.items():
-        cell = space.places.get(run_id)
-        if cell is not None and loss is not None:
-            by_cell.setdefault(cell, []).append(loss)
-    cells = sorted(by_cell)
-    losses = [np.sort(by_cell[cell]) for cell in cells]
-    return Results(
-        cells=np.array(cells, dtype=np.int64),
-        loss=np.array([values.mean() for values in losses]),
-        count=np.array([float(len(values)) for values in losses]),
-        squares=np.array([((values - values.mean()) ** 2).sum() for values in losses]),
-    )
+    seen = [
+        (cell, loss)
+        for run_id, loss in known.losses.items()
+        if loss is not None and (cell := space.places.get(run_id)) is not None
+    ]
+    runs = np.array(sorted(seen), dtype=np.float64).reshape(-1, 2)
+    cells, first, count = np.unique(runs[:, 0].astype(np.int64), return_index=True, return_counts=True)
+    if len(cells) == 0:
+        return Results(cells=cells, loss=np.empty(0), count=np.empty(0), squares=np.empty(0))
+    mean = np.add.reduceat(runs[:, 1], first) / count
+    squares = np.add.reduceat((runs[:, 1] - np.repeat(mean, count)) ** 2, first)
+    return Results(cells=cells, loss=mean, count=count.astype(np.float64), squares=squares)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,12 +87,16 @@ class Knowledge:
         space: The cells.
         settings: What the sweep is for.
         results: What was seen.
+        columns: What the law's surface reads of every cell.
+        far: By how many nats the loss is expected to leave the law a decade from a curve's optimum; 0 where the law will do.
         belief: The law.
     """
 
     space: Space
     settings: Settings
     results: Results
+    columns: Columns
+    far: float
     belief: Belief
 
     @cached_property
@@ -106,20 +110,17 @@ class Knowledge:
     @cached_property
     def jacobian(self) -> Array:
         """Derivatives of every cell's loss, shape (cells, P)."""
-        return self.belief.surface.predict(self.belief.theta, self.space.columns)[1]
+        return self.belief.surface.predict(self.belief.theta, self.columns)[1]
 
     @cached_property
     def optima(self) -> Array:
         """Ln N of every curve's cell of lowest expected loss, shape (curves,)."""
-        expected, _ = self.belief.surface.predict(self.belief.theta, self.space.columns)
-        logs = np.log(self.space.params)
-        rows = [np.flatnonzero(self.space.curve == c) for c in range(len(self.space.budgets))]
-        return np.array([logs[row[expected[row].argmin()]] for row in rows])
+        return _optima(self.space, self.belief, self.columns)
 
     @cached_property
     def guard(self) -> Guard:
         """Parabolas through what was seen, against parabolas through what the law expects at the same sizes."""
-        expected, _ = self.belief.surface.predict(self.belief.theta, self.space.columns)
+        expected, _ = self.belief.surface.predict(self.belief.theta, self.columns)
         pairs = [
             pair
             for curve in range(len(self.space.budgets))
@@ -158,43 +159,71 @@ class Knowledge:
 
 
 def understand(space: Space, known: Known, settings: Settings) -> Knowledge:
-    """Learn the law from everything that is committed."""
+    """Learn the law from everything that is committed, and how far from its optima it can be believed."""
     results = gather(space, known)
     surface = BentSurface(
         middle_n=float(np.log(space.params).mean()),
         middle_d=float(np.log(space.tokens).mean()),
         curves=len(space.budgets),
     )
-    evidence = Evidence(
-        columns={name: values[results.cells] for name, values in space.columns.items()},
+    priors = _priors(space, results)
+    columns = {**space.columns, "off": np.zeros(len(space.cells))}
+    first = learn(surface, priors[0], _evidence(space, results, columns))
+    optima = _optima(space, first, columns)
+    columns["off"] = (np.log(space.params) - optima[space.curve]) / np.log(10)
+    evidence = _evidence(space, results, columns)
+    prior = likeliest(surface, priors, evidence, first.theta)
+    believed = prior is priors[0]
+    belief = first if believed else learn(surface, prior, evidence, near=first.theta)
+    far = 0.0 if believed else float(prior.sd[-1])
+    return Knowledge(space=space, settings=settings, results=results, columns=columns, far=far, belief=belief)
+
+
+def _evidence(space: Space, results: Results, columns: Columns) -> Evidence:
+    return Evidence(
+        columns={name: values[results.cells] for name, values in columns.items()},
         loss=results.loss,
         count=results.count,
         squares=results.squares,
         group=space.curve[results.cells],
     )
-    belief = learn(surface, _prior(space, results), evidence)
-    return Knowledge(space=space, settings=settings, results=results, belief=belief)
 
 
-def _prior(space: Space, results: Results) -> Prior:
-    """Around the additive law; the scale of losses comes from those seen, since bytes and tokens differ."""
+def _optima(space: Space, belief: Belief, columns: Columns) -> Array:
+    """Ln N of every curve's cell of lowest expected loss, shape (curves,)."""
+    expected, _ = belief.surface.predict(belief.theta, columns)
+    logs = np.log(space.params)
+    rows = [np.flatnonzero(space.curve == c) for c in range(len(space.budgets))]
+    return np.array([logs[row[expected[row].argmin()]] for row in rows])
+
+
+def _priors(space: Space, results: Results) -> list[Prior]:
+    """Around the additive law, one for each of `FAR_SHARES`.
+
+    The scale of losses comes from those seen, since bytes and tokens differ.
+    """
     level = float(np.median(results.loss)) if len(results.loss) else 3.0
     decades = np.log10(space.budgets[-1] / np.array(space.budgets))
     common = np.log([0.6 * level, 0.2 * level, 0.2 * level, 0.34, 0.34])
     shift = constants.SHIFT_SD + constants.SHIFT_PER_DECADE * decades
     bends = [constants.GAMMA_SD, constants.BEND_SD, constants.BEND_SD]
-    return Prior(
-        mean=np.concatenate([common, np.zeros(3 + len(decades))]),
-        sd=np.concatenate([[0.5, 1.0, 1.0, 0.5, 0.5], bends, shift]),
-        noise=constants.FIRST_NOISE,
-    )
+    return [
+        Prior(
+            mean=np.concatenate([common, np.zeros(3 + len(decades) + len(FAR))]),
+            sd=np.concatenate([[0.5, 1.0, 1.0, 0.5, 0.5], bends, shift, np.full(len(FAR), share * level)]),
+            noise=constants.FIRST_NOISE,
+        )
+        for share in constants.FAR_SHARES
+    ]
 
 
 def _target(space: Space, settings: Settings) -> Target:
     """The quantity at its budget, with FLOPs per token continued along the shapes that can be made."""
     flops = settings.target_flops or 10 * space.budgets[-1]
     near = float(np.exp(space.middles[-1] + 0.5 * np.log(flops / space.budgets[-1])))
-    optimum = Optimum(flops=flops, near=near, flops_per_token=_flops_per_token(space), extra={"curve": -1.0})
+    optimum = Optimum(
+        flops=flops, near=near, flops_per_token=_flops_per_token(space), extra={"curve": -1.0, "off": 0.0}
+    )
     return TARGETS[settings.quantity](optimum)
 
 

@@ -13,6 +13,9 @@ from analysis.design.belief import Noise
 
 Quantity = Literal["params", "exponent", "loss"]
 
+UNLIMITED = 10**9
+"""Runs, where a sweep does not limit them."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
@@ -31,7 +34,7 @@ class Settings:
     quantity: Quantity = "params"
     target_flops: float | None = None
     max_flops: float = math.inf
-    max_runs: int = 10**9
+    max_runs: int = UNLIMITED
     together: int = 4
     synchronous: bool = False
     target_interval: float | None = None
@@ -56,6 +59,9 @@ Far points show the law's two terms apart, which is what the extrapolation needs
 development surfaces, but a real recipe is not trusted at 1000 times too few tokens.
 """
 
+PLENTY = 3.0
+"""Power of (share of the runs left / share of the FLOPs left) by which FLOPs are cheaper where they are the more plentiful."""
+
 GAMMA_SD = 0.2
 """Prior of ln gamma around 0: published laws behave as if gamma were between .7 and 1.4."""
 
@@ -64,6 +70,13 @@ BEND_SD = 0.015
 
 SHIFT_SD, SHIFT_PER_DECADE = 0.03, 0.09
 """Prior of how far (in ln N) a curve's optimum lies off the law, on the largest curve and more for each decade below."""
+
+FAR_SHARES = (1e-6, 1e-3, 3e-3, 1e-2)
+"""By how much losses may leave the law a decade from a curve's optimum, as shares of the median loss.
+
+The likeliest is taken; the first is as good as none. The departure grows as the cube of the distance. On development surfaces
+a square, which also reaches near runs, was worse (decision 0013).
+"""
 
 FIRST_NOISE = Noise(sd=0.006, degrees=2.0)
 """Noise between seeds in nats before any is seen, believed no more than two runs' worth."""

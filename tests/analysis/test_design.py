@@ -9,25 +9,33 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.design.belief import Belief, Evidence, Noise, Prior, learn, shrink
+from analysis.design.belief import Belief, Evidence, Noise, Prior, learn, likeliest, shrink
 from analysis.design.bent import BentSurface
 from analysis.design.pool import Suggestion, find_law, parse_spend, suggest
 from analysis.design.priors import wide_prior
 from analysis.design.selecting import absorb, gains
-from analysis.design.surface import Surface, form_surface
+from analysis.design.surface import LinearSurface, Surface, form_surface
 from analysis.design.targets import Exponent, LogParams, LossThere, Optimum, Region, Target
 from analysis.errors import FitError, LawError, SourceError
 from analysis.forms import FORMS, find_form
 
 BENT = BentSurface(middle_n=np.log(1e8), middle_d=np.log(2e9), curves=3)
-THETA = np.array([0.6, -1.0, -0.9, np.log(0.35), np.log(0.3), 0.1, 0.02, -0.01, 0.05, -0.03, 0.0])
-ADDITIVE = np.array([0.6, -1.0, -0.9, np.log(0.35), np.log(0.3), 0, 0, 0, 0, 0, 0])
+THETA = np.array(
+    [0.6, -1.0, -0.9, np.log(0.35), np.log(0.3), 0.1, 0.02, -0.01, 0.05, -0.03, 0.0, 0.01, -0.02, 0.005, 0.01]
+)
+ADDITIVE = np.array([0.6, -1.0, -0.9, np.log(0.35), np.log(0.3), *np.zeros(10)])
+TARGET = {"curve": -1.0, "off": 0.0}
 
 
 def grid(count: int = 7) -> dict[str, np.ndarray]:
     budgets = np.repeat([1e17, 1e18, 1e19], count)
     params = np.tile(np.geomspace(0.2, 5, count), 3) * 1e8 * (budgets / 1e18) ** 0.5
-    return {"params": params, "tokens": budgets / 6 / params, "curve": np.repeat([0.0, 1.0, 2.0], count)}
+    return {
+        "params": params,
+        "tokens": budgets / 6 / params,
+        "curve": np.repeat([0.0, 1.0, 2.0], count),
+        "off": np.log10(params / 1e8 / (budgets / 1e18) ** 0.5),
+    }
 
 
 def pool(count: int = 40) -> pd.DataFrame:
@@ -36,10 +44,9 @@ def pool(count: int = 40) -> pd.DataFrame:
     return pd.DataFrame({"params": params, "tokens": params * 10 ** rng.uniform(0, 2.5, count)})
 
 
-def prior(sd: float = 0.5) -> Prior:
-    return Prior(
-        mean=ADDITIVE, sd=np.r_[np.full(5, sd), 0.1, 0.02, 0.02, 0.05, 0.05, 0.05], noise=Noise(sd=0.01, degrees=2)
-    )
+def prior(sd: float = 0.5, far: float = 1e-6) -> Prior:
+    spread = np.r_[np.full(5, sd), 0.1, 0.02, 0.02, 0.05, 0.05, 0.05, np.full(4, far)]
+    return Prior(mean=ADDITIVE, sd=spread, noise=Noise(sd=0.01, degrees=2))
 
 
 def evidence(loss: np.ndarray, columns: dict[str, np.ndarray]) -> Evidence:
@@ -66,7 +73,7 @@ def test_bent_surface_has_the_derivatives_of_its_values() -> None:
 
 @pytest.mark.parametrize("name", ["additive", "farseer", "kaplan-joint", "gamma"])
 def test_forms_have_the_derivatives_of_their_values(name: str) -> None:
-    columns = {name: values for name, values in grid().items() if name != "curve"}
+    columns = {name: values for name, values in grid().items() if name not in TARGET}
     surface = form_surface(find_form(name), columns)
     theta = wide_prior(surface, columns).mean
     value, jacobian = surface.predict(theta, columns)
@@ -79,14 +86,14 @@ def test_without_bends_the_optimum_is_the_additive_law_s() -> None:
     alpha, beta = 0.35, 0.3
     log_a, log_b = -1.0 + alpha * np.log(1e8), -0.9 + beta * np.log(2e9)
     expected = (np.log(alpha / beta) + log_a - log_b + beta * np.log(1e21 / 6)) / (alpha + beta)
-    optimum = Optimum(flops=1e21, near=1e9, extra={"curve": -1.0})
+    optimum = Optimum(flops=1e21, near=1e9, extra=TARGET)
     assert LogParams(optimum).estimate(BENT, ADDITIVE).value[0] == pytest.approx(expected, abs=2e-5)
     assert Exponent(optimum).estimate(BENT, ADDITIVE).value[0] == pytest.approx(beta / (alpha + beta), abs=1e-4)
 
 
 @pytest.mark.parametrize("kind", [LogParams, Exponent, LossThere])
 def test_targets_have_the_derivatives_of_their_values(kind: type[LogParams]) -> None:
-    target: Target = kind(Optimum(flops=1e21, near=1e9, extra={"curve": -1.0}))
+    target: Target = kind(Optimum(flops=1e21, near=1e9, extra=TARGET))
     step = 1e-4
     numeric = [
         (target.estimate(BENT, THETA + step * e).value[0] - target.estimate(BENT, THETA - step * e).value[0])
@@ -100,15 +107,15 @@ def test_a_surface_without_optimum_is_refused() -> None:
     flat = ADDITIVE.copy()
     flat[2] = -60  # no D term: the larger the better
     with pytest.raises(LawError, match="no optimum"):
-        LogParams(Optimum(flops=1e18, near=1e8, extra={"curve": -1.0})).estimate(BENT, flat)
+        LogParams(Optimum(flops=1e18, near=1e8, extra=TARGET)).estimate(BENT, flat)
 
 
 def test_a_planted_law_is_learnt_with_honest_errors() -> None:
     columns = grid(9)
     truth, _ = BENT.predict(ADDITIVE, columns)
-    target = LogParams(Optimum(flops=1e20, near=1e9, extra={"curve": -1.0}))
+    target = LogParams(Optimum(flops=1e20, near=1e9, extra=TARGET))
     true_value = target.estimate(BENT, ADDITIVE).value[0]
-    start = Prior(mean=ADDITIVE + np.r_[0.2, 0.3, -0.3, 0.2, -0.2, np.zeros(6)], sd=prior().sd, noise=prior().noise)
+    start = Prior(mean=ADDITIVE + np.r_[0.2, 0.3, -0.3, 0.2, -0.2, np.zeros(10)], sd=prior().sd, noise=prior().noise)
     scores = []
     for seed in range(40):
         noisy = truth + 0.005 * np.random.default_rng(seed).standard_normal(len(truth))
@@ -127,6 +134,36 @@ def test_beliefs_do_not_depend_on_the_order_of_rows() -> None:
     other = learn(BENT, prior(), evidence(loss[order], {name: values[order] for name, values in columns.items()}))
     assert one.theta == pytest.approx(other.theta, rel=1e-6, abs=1e-8)
     assert one.noise == pytest.approx(other.noise)
+
+
+def test_of_two_priors_the_one_that_expected_the_runs_is_the_likelier() -> None:
+    """Far departures are believed where the runs show them, and not where noise alone does."""
+    columns = grid(11)
+    priors = [prior(), prior(far=0.03)]
+    chosen = []
+    for departure in (0.0, 0.06):
+        truth = BENT.predict(np.r_[ADDITIVE[:-4], departure, departure, 0, 0], columns)[0]
+        for seed in range(10):
+            seen = evidence(truth + 0.003 * np.random.default_rng(seed).standard_normal(33), columns)
+            near = learn(BENT, priors[0], seen).theta
+            chosen.append(likeliest(BENT, priors, seen, near) is priors[1])
+    assert sum(chosen[:10]) <= 2
+    assert sum(chosen[10:]) >= 8
+
+
+def test_what_surprises_is_the_probability_of_the_runs() -> None:
+    """Of a linear surface, given the noise that was found: minus twice the log density of a normal, J P J' + R."""
+    rng = np.random.default_rng(0)
+    jacobian, at = rng.standard_normal((12, 2)), np.zeros(2)
+    linear = LinearSurface(("one", "other"), at, np.zeros(12), jacobian)
+    loss = rng.standard_normal(12)
+    seen = Evidence(columns={}, loss=loss, count=np.ones(12), squares=np.zeros(12), group=np.zeros(12, dtype=np.int64))
+    for sd in (0.5, 2.0):
+        belief = learn(linear, Prior(mean=at, sd=np.full(2, sd), noise=Noise(sd=0.7, degrees=20)), seen)
+        covariance = sd**2 * jacobian @ jacobian.T + belief.noise[0] ** 2 * np.eye(12)
+        exact = loss @ np.linalg.solve(covariance, loss) + np.linalg.slogdet(covariance)[1]
+        of_noise = 20 * (np.log(belief.common**2) + 0.7**2 / belief.common**2)
+        assert belief.surprise == pytest.approx(exact + of_noise, abs=0.01)
 
 
 def test_noise_of_every_curve_is_learnt() -> None:

@@ -128,7 +128,8 @@ def test_the_isoflop_sampler_brackets_first_and_then_learns() -> None:
     records = [asked.record(run_id) for run_id in order]
     stages = [record["stage"] for record in records]
     assert stages[:9] == ["bracket"] * 9
-    assert {"learn"} <= set(stages[9:]) <= {"learn", "floor"}
+    assert set(stages[9:]) <= {"learn", "floor", "symmetric"}
+    assert stages[9:].count("learn") > 0.7 * len(stages[9:])  # noise alone may fire the guard now and then
     assert [points[run_id].curve for run_id in order[:6]] == [0, 0, 0, 1, 1, 1]
     assert points[order[8]].spec.seed == 1  # the middle again, to know the noise
 
