@@ -128,7 +128,12 @@ def state_of(knowledge: Knowledge) -> dict[str, Any]:
             else {"low": interval[1], "high": interval[2], "level": constants.LEVEL},
             "width": knowledge.width,
         },
-        "guard": {"curves": guard.curves, "disagreement": guard.disagreement, "law_believed": not guard.fired},
+        "guard": {
+            "curves": guard.curves,
+            "disagreement": guard.disagreement,
+            "law_believed": not guard.fired,
+            "far": knowledge.far,
+        },
     }
 
 

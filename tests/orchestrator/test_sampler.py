@@ -18,6 +18,7 @@ from orchestrator import cost
 from orchestrator.errors import SweepError
 from orchestrator.planning import Corpus, Plan, Point, plan
 from orchestrator.proposing import Proposer
+from orchestrator.proposing import settings as constants
 from orchestrator.proposing.choosing import Choice, Chooser, Ending, _Free
 from orchestrator.proposing.knowing import understand
 from orchestrator.proposing.sampler import IsoFlopSampler
@@ -132,6 +133,18 @@ def test_the_isoflop_sampler_brackets_first_and_then_learns() -> None:
     assert stages[9:].count("learn") > 0.7 * len(stages[9:])  # noise alone may fire the guard now and then
     assert [points[run_id].curve for run_id in order[:6]] == [0, 0, 0, 1, 1, 1]
     assert points[order[8]].spec.seed == 1  # the middle again, to know the noise
+
+
+def test_flops_that_would_be_left_over_are_spent(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = planned("isoflop", "sampling={together: 1, max_runs: 18}")
+    flops = {point.run_id: point.flops for point in made.points}
+    spent = []
+    for plenty in (0.0, constants.PLENTY):
+        monkeypatch.setattr(constants, "PLENTY", plenty)
+        order, _ = drive(made)
+        assert len(order) == 18
+        spent.append(sum(flops[run_id] for run_id in order))
+    assert spent[1] > 1.2 * spent[0]
 
 
 def test_the_isoflop_sampler_steps_outward_until_the_minimum_is_inside() -> None:
