@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.sweep.data import SYNTHETIC
+from orchestrator.sweep.paths import put
 
 Overrides = Mapping[str, Any]
 """Values by the dotted path of the key that they replace, such as {"model.activation": "swiglu"}."""
@@ -65,16 +66,17 @@ def _axes_of(overrides: Overrides, axes: Mapping[str, Sequence[Any]]) -> Mapping
 
 
 def overridden(values: Mapping[str, Any], overrides: Overrides) -> dict[str, Any]:
-    """`values` with a value replaced, or added, at every dotted path."""
+    """`values` with a value replaced, or added, at every dotted path.
+
+    Raises:
+        ValueError: A path leads nowhere; in words for a user.
+    """
     changed = copy.deepcopy(dict(values))
     for path, value in overrides.items():
-        *parents, last = path.split(".")
-        target = changed
-        for parent in parents:
-            if not isinstance(target.get(parent), dict):
-                target[parent] = {}
-            target = target[parent]
-        target[last] = value
+        try:
+            put(changed, path, value)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
     return changed
 
 

@@ -16,6 +16,7 @@ from pydantic_core import ErrorDetails
 from orchestrator.errors import SweepError
 from orchestrator.sweep import Sweep, VariantError
 from orchestrator.sweep.data import Data, TextSource
+from orchestrator.sweep.paths import put
 
 Location = tuple[str | int, ...]
 
@@ -127,25 +128,10 @@ def _override(values: dict[str, Any], override: str) -> None:
         raise SweepError(
             f"--set {override}: the value is not YAML; expected for example budgets=[1e10,3e10]."
         ) from None
-    target: Any = values
-    *parents, last = key.split(".")
-    for parent in parents:
-        at = _place(target, parent, override)
-        if isinstance(target, dict) and not isinstance(target.get(at), (dict, list)):
-            target[at] = {}
-        target = target[at]
-    target[_place(target, last, override)] = value
-
-
-def _place(target: Any, part: str, override: str) -> str | int:
-    """Key of a section, or number of a list's entry, that one part of a dotted path names."""
-    if isinstance(target, dict):
-        return part
-    if isinstance(target, list) and part.isdecimal() and int(part) < len(target):
-        return int(part)
-    held = f"a list of {len(target)}" if isinstance(target, list) else f"{target!r}"
-    expected = f"a number from 0 to {len(target) - 1}" if isinstance(target, list) else "a section or a list before it"
-    raise SweepError(f"--set {override}: {part} lies in {held}; expected {expected}. Correct the path.")
+    try:
+        put(values, key, value)
+    except ValueError as error:
+        raise SweepError(f"--set {override}: {error}") from None
 
 
 def _explain(detail: ErrorDetails, path: str, lines: Mapping[Location, int], values: Mapping[str, Any]) -> str:

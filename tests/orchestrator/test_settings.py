@@ -81,6 +81,12 @@ def test_a_setting_may_bring_its_own_sizes_and_budgets() -> None:
     assert {point.spec.model.width for point in made.points if point.setting == "small"} == {4, 8}
 
 
+def test_a_setting_reaches_into_lists() -> None:
+    made = planned("settings={one: {}, more: {budgets.1.seeds: 4, model.ffn_ratio: 2}}")
+    seeds = {name: {point.spec.seed for point in made.points if point.setting == name} for name in ("one", "more")}
+    assert len(seeds["more"]) == 4 > len(seeds["one"])
+
+
 def test_settings_that_plan_the_same_run_cannot_be_compared() -> None:
     assert "settings a and b plan the same run" in refused("settings={a: {}, b: {model.ffn_ratio: 3}}")
 
@@ -101,6 +107,10 @@ def test_tuned_values_that_come_to_the_same_run_are_made_once_and_named() -> Non
         (["settings={a: {model.ffn_ratio: -2}}"], "setting a: model.ffn_ratio: -2; input should be greater than 0"),
         (["axes={batch: [0]}"], "setting batch=0: batch: 0; "),
         (["settings={a: {stop.max_hours: 1}}"], "replaces stop.max_hours, which all settings share"),
+        (
+            ["settings={a: {budgets.7.seeds: 1}}"],
+            "budgets.7.seeds: 7 lies in a list of 2; expected a number from 0 to 1",
+        ),
         (["settings={a: {data.source: text}}"], "replaces data.source, which all settings share"),
         (["settings={a: {batch: 64}}", "axes={batch: [128]}"], "setting a: it and axes both replace batch"),
         (["axes={batch: []}"], "axis batch has the values []; expected at least one"),
