@@ -91,12 +91,14 @@ def fit_envelope(runs: Runs, curves: pd.DataFrame | None = None, *, level: float
         level: Nominal level of the intervals.
 
     Raises:
-        FitError: One budget only, or an envelope of a single point or size.
+        FitError: One budget only, fewer than two budgets with a choice of sizes, or an envelope of a single point or size.
     """
     runs = one_point_each(runs)
     points = average_replicates(runs)
     envelope = _final_envelope(points.frame) if curves is None else _curve_envelope(runs, curves)
     _refuse_unusable(envelope, runs)
+    if curves is None and "budget" in points.frame:
+        _refuse_single_sizes(points.frame, runs)
     flops, params, tokens, losses = (
         envelope[name].to_numpy(np.float64) for name in ("flops", "params", "tokens", "loss")
     )
@@ -207,6 +209,16 @@ def _turns_down(x: Array, y: Array, i: int, j: int, k: int) -> bool:
 def _trends(envelope: pd.DataFrame) -> tuple[Trend, Trend]:
     flops, params, tokens = (envelope[name].to_numpy(np.float64) for name in ("flops", "params", "tokens"))
     return fit_trend(flops, params), fit_trend(flops, tokens)
+
+
+def _refuse_single_sizes(points: pd.DataFrame, runs: Runs) -> None:
+    """The only size of a budget is no optimum: nothing else was tried at this compute."""
+    several = int((points.groupby("budget")["params"].nunique() > 1).sum())
+    if several < 2:
+        raise FitError(
+            f"{runs.source or 'the table'} has several sizes at {several} of {points['budget'].nunique()} budgets; the only "
+            "size of a budget is no optimum, and an envelope needs a choice of sizes at two budgets at least. Add sizes."
+        )
 
 
 def _refuse_unusable(envelope: pd.DataFrame, runs: Runs) -> None:

@@ -185,10 +185,9 @@ def _refuse_unusable(runs: Runs, budgets: int, sizes: int) -> None:
             "have an interval. Add budgets to the sweep."
         )
     if sizes < 3:
+        what = "1 size at every budget" if sizes == 1 else f"at most {sizes} sizes at any budget"
         raise FitError(
-            f"{name} has at most {sizes} sizes at any budget; a minimum needs at least 3. Add sizes, or map the "
-            "column of "
-            "budgets (--map budget=COLUMN)."
+            f"{name} has {what}; a minimum needs at least 3. Add sizes, or map the column of budgets (--map budget=COLUMN)."
         )
 
 

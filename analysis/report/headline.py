@@ -99,7 +99,7 @@ def compute_range(runs: Runs) -> tuple[float, float]:
 
 
 def choose_headline(fits: Mapping[str, AnyFit | Failed], optima: Optima, runs: Runs) -> Headline | Failed:
-    """Approach 2 where two curves have their minimum inside, else a converged approach 3, else approach 1 over real choices."""
+    """Approach 2 where two curves have their minimum inside, else a converged approach 3, else approach 1."""
     isoflop, parametric, envelope = (fits[name] for name in ("isoflop", "parametric", "envelope"))
     largest = compute_range(runs)[1]
     predicted = {name: tuple(best for best in row if best.flops > 1.001 * largest) for name, row in optima.items()}
@@ -109,7 +109,7 @@ def choose_headline(fits: Mapping[str, AnyFit | Failed], optima: Optima, runs: R
         made = attempt(lambda: _of_form(parametric, largest, predicted.get("parametric", ())))
         if isinstance(made, Headline):
             return made
-    if isinstance(envelope, EnvelopeFit) and _has_choice(runs):
+    if isinstance(envelope, EnvelopeFit):
         return _of_envelope(envelope, largest, predicted.get("envelope", ()))
     if isinstance(isoflop, Failed):
         return isoflop
@@ -117,13 +117,6 @@ def choose_headline(fits: Mapping[str, AnyFit | Failed], optima: Optima, runs: R
         reason="fewer than two curves have their minimum inside, and no other approach has a result. Add sizes and "
         "budgets."
     )
-
-
-def _has_choice(runs: Runs) -> bool:
-    """Whether two budgets were spent on several sizes: the only size of a budget is no optimum."""
-    if "budget" not in runs.frame:
-        return True
-    return int((runs.frame.groupby("budget")["params"].nunique() > 1).sum()) >= 2
 
 
 def _of_isoflop(fit: IsoflopFit, largest: float, predicted: tuple[Optimum, ...]) -> Headline:

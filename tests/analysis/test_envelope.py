@@ -77,6 +77,17 @@ def test_best_size_at_an_end_is_warned_of(simulate: Simulate) -> None:
     assert "the lowest loss is at the smallest size" in messages[0]
 
 
+def test_the_only_size_of_a_budget_is_no_optimum(simulate: Simulate) -> None:
+    """As in a sweep over widths at one number of tokens: the sizes grow with C because they were planned so."""
+    frame = simulate(sizes=5, spread=2.0).frame
+    alone = frame[frame["params"] == frame.groupby("budget")["params"].transform("median")]
+    with pytest.raises(FitError, match="several sizes at 0 of 4 budgets"):
+        fit_envelope(read_runs(alone))
+    largest = frame[frame["budget"] == frame["budget"].max()]
+    with pytest.raises(FitError, match="several sizes at 1 of 4 budgets"):
+        fit_envelope(read_runs(pd.concat([alone[alone["budget"] < alone["budget"].max()], largest])))
+
+
 def test_refusals(simulate: Simulate) -> None:
     frame = simulate(budgets=(1e18, 1e19)).frame
     with pytest.raises(FitError, match="one budget only"):

@@ -58,7 +58,11 @@ def test_one_size_at_each_budget_is_no_law_of_sizes() -> None:
     first = rows.groupby("budget")["params"].transform("min")
     summary = summarize(rows[rows["params"] == first].reset_index(drop=True))
     assert isinstance(summary.headline, Failed)
-    assert "1 sizes at any budget" in summary.headline.reason
+    assert "1 size at every budget" in summary.headline.reason
+    assert isinstance(summary.envelope, Failed)
+    assert "no optimum" in summary.envelope.reason
+    assert "envelope" not in summary.optima
+    assert "edge_minimum" not in {warning.code for warning in summary.warnings}
 
 
 @pytest.mark.parametrize(("seeds", "single"), [(2, False), (1, True)])
