@@ -88,7 +88,8 @@ class Effect:
         trend: Change of the offset over a decade of compute; None with one budget.
         trend_se: Its standard error.
         detectable: Smallest offset that would have been resolved with probability .8.
-        remedy: What would resolve it; None where it is resolved, or the noise unknown.
+        remedy: What would resolve it; None where it is resolved, where the noise is unknown, or where the budgets differ by
+            so much more than their noise that more runs would not.
         comparison: Effective compute and slopes, where both have two minima inside.
     """
 
@@ -242,7 +243,8 @@ def _effect(setting: str, baseline: list[Level], levels: list[Level], comparison
         raise FitError(f"setting {setting} shares no budget with {baseline[0].setting}; expected one. Add a budget.")
     offsets = [(b.budget, b.loss - a.loss, _hypot(a.se, b.se)) for a, b in pairs]
     offset, se, trend, trend_se = _averaged(offsets)
-    unresolved = se is not None and abs(offset) <= RESOLVED * se
+    noise = _noise_of_mean(offsets)
+    unresolved = noise is not None and abs(offset) <= RESOLVED * noise
     return Effect(
         setting=setting,
         offsets=tuple(offsets),
@@ -278,6 +280,12 @@ def _averaged(
     slope = float((weights * x) @ values / ((weights * x) @ x))
     slope_excess = _excess(values - mean - slope * x, errors, 2) if known else 1.0
     return mean, se, slope, float(slope_excess / math.sqrt((weights * x) @ x)) if known else None
+
+
+def _noise_of_mean(offsets: Sequence[tuple[float, float, float | None]]) -> float | None:
+    """Standard error of the mean offset by the runs' noise alone, not widened where budgets differ."""
+    errors = [se for _, _, se in offsets if se]
+    return 1 / math.sqrt(sum(se**-2 for se in errors)) if len(errors) == len(offsets) else None
 
 
 def _excess(residuals: Array, errors: Array, fitted: int) -> float:

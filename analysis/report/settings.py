@@ -11,8 +11,10 @@ from analysis.settings import RESOLVED, Effect, Level, SettingsComparison, compa
 from analysis.table import Runs
 
 _MEANING = (
-    "Levels are minima of the IsoFLOP curves, or the lowest point where a curve has no minimum inside; ± are standard errors "
-    "from the runs' noise. An offset counts as seen from {resolved:g} of its standard errors on."
+    "A setting's loss at a budget is the minimum of its IsoFLOP curve, or its lowest point where the curve has no minimum "
+    "inside. An offset is this loss less the baseline's, so that a negative one is better. Numbers after ± are standard "
+    "errors: from the runs' noise, and for the mean over budgets also from how much the budgets differ. An offset is resolved "
+    "when it is more than {resolved:g} standard errors."
 )
 
 
@@ -22,16 +24,19 @@ def comparison_section(summary: Summary) -> Section | None:
         return None
     whole = summary.whole
     names = settings_of(whole.frame)
-    lead = (
-        f"{len(names)} settings; {names[0]} is the baseline, and {summary.setting} is the one fitted in the sections below. "
-        f"{_MEANING.format(resolved=RESOLVED)}"
-    )
+    lead = f"{len(names)} settings. {_roles(names[0], summary.setting)} {_MEANING.format(resolved=RESOLVED)}"
     blocks: list[Block] = [Text(text=lead)]
     several = "mixture" in whole.frame and whole.frame["mixture"].nunique() > 1
     for source in sources_of(whole.frame) if several else [None]:
         blocks += _compared(whole if source is None else on_source(whole, source), source)
     answers = tuple(item for block in blocks if block.kind == "list" for item in block.items)
     return Section(name="comparison", title="Settings compared", blocks=tuple(blocks), answers=answers)
+
+
+def _roles(baseline: str, fitted: str | None) -> str:
+    if fitted == baseline:
+        return f"{baseline} is the baseline, and the one that the sections below are fitted to."
+    return f"{baseline} is the baseline; the sections below are fitted to {fitted}."
 
 
 def _compared(runs: Runs, source: str | None) -> list[Block]:
@@ -52,13 +57,13 @@ def verdict(effect: Effect) -> str:
     value = f"{effect.offset:+.3f} ± {effect.se:.3f} nats"
     if effect.resolved:
         words = f"{'better' if effect.offset < 0 else 'worse'} than the baseline, {value}"
-        return f"{words}; {_trend(effect)}{_multiplier(effect)}"
-    words = f"not resolved here, {value}; an offset of {effect.detectable or 0.0:.3f} would have shown"
+        return f"{words}; {_trend(effect)}{_multiplier(effect)}."
     if effect.trend is not None and effect.trend_se is not None and abs(effect.trend) > RESOLVED * effect.trend_se:
-        words = f"no offset is resolved over all budgets, {value}, but {_trend(effect)}"
+        return f"no offset is resolved over all budgets, {value}, but {_trend(effect)}. Compare it at each budget."
+    words = f"not resolved here, {value}; an offset of {effect.detectable or 0.0:.3f} would have shown"
     remedy = effect.remedy
     if remedy is None:
-        return words
+        return f"{words}. The budgets differ by more than their noise: compare it at each budget."
     if remedy.times > 1000:
         return f"{words}. One as small as this would take more than a thousand times the runs."
     return (
@@ -84,13 +89,24 @@ def _multiplier(effect: Effect) -> str:
         return ""
     found = effect.comparison.multiplier
     span = notation.interval(found.interval, notation.number)
-    return f"; worth {notation.number(found.value)} times the baseline's compute ({span})"
+    level = notation.percent(found.interval.level)
+    return f"; worth {notation.number(found.value)} times the baseline's compute ({level}: {span})"
 
 
 def _effects_grid(made: SettingsComparison, on: str) -> Block:
-    header = ("setting", "offset", "±", "would show from", "a decade", "±", "compute worth", "interval", "verdict")
+    header = (
+        "setting",
+        "offset",
+        "±",
+        "would have shown",
+        "change a decade",
+        "±",
+        "times the compute",
+        f"{notation.percent(LEVEL)} interval",
+        "verdict",
+    )
     return grid(
-        f"Held against {made.baseline}, over all budgets that both have, in nats{on}",
+        f"Loss less that of {made.baseline}, in nats: mean over the budgets that both have, and change a decade of compute{on}",
         header,
         (_effect_row(effect) for effect in made.effects),
         words_last=True,
@@ -115,7 +131,7 @@ def _effect_row(effect: Effect) -> tuple[str, ...]:
 
 def _levels_grid(made: SettingsComparison, on: str) -> Block:
     offsets = {(effect.setting, flops): pair for effect in made.effects for flops, *pair in effect.offsets}
-    header = ("budget", "setting", "loss", "±", "N*", "interval", "offset", "±", "runs")
+    header = ("budget", "setting", "loss", "±", "N*", f"{notation.percent(LEVEL)} interval", "offset", "±", "runs")
     rows = (_level_row(level, offsets.get((level.setting, level.budget))) for level in made.levels)
     return grid(f"Every setting at every budget{on}", header, rows, text_columns=2)
 

@@ -178,6 +178,8 @@ def test_a_trend_is_said_where_the_mean_offset_hides_it() -> None:
     assert not effect.resolved
     assert "no offset is resolved over all budgets" in verdict(effect)
     assert "the offset changes by +0." in verdict(effect)
+    assert effect.remedy is None  # the mean is unresolved since budgets differ: more runs would not change that
+    assert "To resolve" not in verdict(effect)
     (flat,) = compare_settings(swept(0.0, 0.003)).effects
     assert "not resolved here" in verdict(flat)
     assert "the offset changes" not in verdict(flat)

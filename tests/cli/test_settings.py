@@ -66,5 +66,5 @@ def test_two_settings_of_one_source_are_compared(isoflop: Isoflop, table: str) -
 def test_a_report_says_which_setting_it_fits(isoflop: Isoflop, table: str, tmp_path: Path) -> None:
     page = tmp_path / "report.html"
     isoflop("report", table, "--setting", "swiglu", "-o", str(page))
-    assert "swiglu is the one fitted in the sections below" in page.read_text()
+    assert "the sections below are fitted to swiglu" in page.read_text()
     assert "better than the baseline" in page.read_text()
