@@ -7,7 +7,7 @@ import numpy as np
 from analysis import notation
 from analysis.backtest_scores import Backtest, FoldScore
 from analysis.figures.backtest import backtest_figure
-from analysis.report.blocks import Block, Exhibit, Section, Text, grid, missing
+from analysis.report.blocks import Block, Exhibit, Section, Text, capitalized, grid, missing
 from analysis.report.outcome import Failed
 from analysis.report.summary import Summary
 
@@ -19,7 +19,7 @@ def backtest_section(summary: Summary) -> Section:
         return Section(name="backtest", title="Backtest", blocks=(missing("No backtest", result),))
     lead = (
         "Each budget from the third on is predicted by laws that were fitted on the smaller ones alone; nothing here has seen "
-        f"what it predicts. {result.summary[0].upper()}{result.summary[1:]}."
+        f"what it predicts. {capitalized(result.summary)}."
     )
     blocks: list[Block] = [Text(text=lead), *([_exhibit(result)] if _scored(result) else [])]
     failures = tuple(

@@ -85,9 +85,14 @@ class Section:
     answers: tuple[str, ...] = ()
 
 
+def capitalized(text: str) -> str:
+    """The text with a capital at its start, as a sentence of its own has."""
+    return text[:1].upper() + text[1:]
+
+
 def missing(what: str, outcome: Failed) -> Text:
     """The notice that `what` could not be computed."""
-    return Text(kind="missing", text=f"{what}: {outcome.reason}")
+    return Text(kind="missing", text=f"{capitalized(what)}: {outcome.reason}")
 
 
 def grid(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from analysis.report.blocks import Grid
+from analysis.report.blocks import Grid, capitalized
 from analysis.report.checklist import checklist
 from analysis.report.ending import backtest_text, factor_text, prediction_text
 from analysis.report.outcome import Failed
 from analysis.report.provenance import provenance_facts
-from analysis.report.summary import Summary
+from analysis.report.summary import Summary, of_setting
 
 
 def render_card(summary: Summary) -> str:
@@ -17,11 +17,11 @@ def render_card(summary: Summary) -> str:
         "",
         *_law(summary),
         "",
-        _plain(backtest_text(summary)[:1].upper() + backtest_text(summary)[1:]),
+        _plain(capitalized(backtest_text(summary))),
         "",
     ]
     parts += ["## What weakens this fit most", ""]
-    found = [f"{i}. {_plain(warning.message)}" for i, warning in enumerate(summary.weaknesses, 1)]
+    found = [f"{i}. {_plain(capitalized(warning.message))}" for i, warning in enumerate(summary.weaknesses, 1)]
     parts += found or ["None of the checks found anything."]
     parts += ["", "## How it was made", "", *_table(checklist(summary))]
     parts += ["", "## Where it comes from", ""]
@@ -33,7 +33,8 @@ def _law(summary: Summary) -> list[str]:
     headline = summary.headline
     if isinstance(headline, Failed):
         return [f"No law yet: {_plain(headline.reason)}"]
-    lines = [f"**{headline.law}**, {headline.exponent_text}. {_plain(headline.basis)}.", ""]
+    basis = _plain(capitalized(f"{headline.basis}{of_setting(summary)}"))
+    lines = [f"**{headline.law}**, {headline.exponent_text}. {basis}.", ""]
     return lines + [f"- {factor_text(headline, best)}: {prediction_text(best)}" for best in headline.predictions]
 
 

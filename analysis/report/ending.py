@@ -8,7 +8,7 @@ from analysis.reading import Source
 from analysis.report.experiments import experiment_sections
 from analysis.report.headline import Headline
 from analysis.report.outcome import Failed
-from analysis.report.summary import Summary, summarize
+from analysis.report.summary import Summary, of_setting, summarize
 from analysis.table import Runs
 
 
@@ -19,7 +19,7 @@ def ending_lines(source: Source | Runs | Summary) -> list[str]:
         source: A source of runs, or the summary that its report was written from.
     """
     summary = source if isinstance(source, Summary) else summarize(source)
-    return [*_answers(summary), *_law(summary.headline), backtest_text(summary), *_weaknesses(summary)]
+    return [*_answers(summary), *_law(summary), backtest_text(summary), *_weaknesses(summary)]
 
 
 def _answers(summary: Summary) -> list[str]:
@@ -45,10 +45,11 @@ def prediction_text(best: Optimum) -> str:
     )
 
 
-def _law(headline: Headline | Failed) -> list[str]:
+def _law(summary: Summary) -> list[str]:
+    headline = summary.headline
     if isinstance(headline, Failed):
         return [f"no law yet: {headline.reason}"]
-    lines = [f"{headline.law}   {headline.exponent_text}", f"  {headline.basis}"]
+    lines = [f"{headline.law}   {headline.exponent_text}", f"  {headline.basis}{of_setting(summary)}"]
     return lines + [f"  {factor_text(headline, best)}: {prediction_text(best)}" for best in headline.predictions]
 
 

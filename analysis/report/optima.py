@@ -16,7 +16,7 @@ from analysis.formfit import FormFit
 from analysis.isoflop import IsoflopFit
 from analysis.laws.published import law
 from analysis.minima import CurveMinimum
-from analysis.report.blocks import Block, Exhibit, Grid, Section, Text, grid, missing
+from analysis.report.blocks import Block, Exhibit, Grid, Section, Text, capitalized, grid, missing
 from analysis.report.headline import FACTORS, AnyFit
 from analysis.report.outcome import Failed
 from analysis.report.summary import LEVEL, Summary
@@ -220,7 +220,7 @@ def approaches_section(summary: Summary) -> Section:
         header = ("approach", "exponent a", "interval", "compute", "N*", "interval", "D*", "loss", "interval")
         caption = "Exponent of N*(C), and predictions at 1, 10 and 100 times the largest compute, with 90 % intervals"
         blocks.insert(0, grid(caption, header, rows))
-    blocks += [Text(text=warning.message) for warning in summary.disagreement]
+    blocks += [Text(text=capitalized(warning.message)) for warning in summary.disagreement]
     return Section(name="approaches", title="Three approaches compared", blocks=tuple(blocks))
 
 

@@ -1,25 +1,38 @@
-"""The first section: the law, its predictions, the allocation, and the three things that weaken it most."""
+"""The first sections: what was asked, the law, its predictions, the allocation, and the three things that weaken it most."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 from analysis import notation
 from analysis.fitting.optimum import Optimum
 from analysis.laws.allocation import BAND_NATS, Allocation, allocate
-from analysis.report.blocks import Block, Section, Text, grid, missing
+from analysis.report.blocks import Block, Section, Text, capitalized, grid, missing
 from analysis.report.headline import FACTORS, Headline
 from analysis.report.outcome import Failed, attempt
-from analysis.report.summary import Summary
+from analysis.report.summary import Summary, of_setting
 
 
-def summary_section(summary: Summary) -> Section:
-    """N*(C), predictions and allocation."""
+def summary_section(summary: Summary, asked: Iterable[Section]) -> Section:
+    """What the sweep says to a question of its own, then N*(C), predictions and allocation.
+
+    Args:
+        summary: Everything fitted.
+        asked: Sections on the sweep's own questions; what they answer comes first.
+    """
+    blocks = [block for section in asked if section.answers for block in _answered(section)]
     headline = summary.headline
     if isinstance(headline, Failed):
-        return Section(name="summary", title="Summary", blocks=(missing("No law of compute yet", headline),))
-    basis = f"{headline.exponent_text}; {headline.basis}; C in FLOPs."
-    blocks: list[Block] = [Text(kind="law", text=headline.law), Text(text=basis[0].upper() + basis[1:])]
+        blocks.append(missing("No law of compute yet", headline))
+        return Section(name="summary", title="Summary", blocks=tuple(blocks))
+    basis = f"{headline.exponent_text}; {headline.basis}; C in FLOPs{of_setting(summary)}."
+    blocks += [Text(kind="law", text=headline.law), Text(text=capitalized(basis))]
     blocks += [_predictions(headline), Text(text=_CAUTION), *_allocation(summary, headline)]
     return Section(name="summary", title="Summary", blocks=tuple(blocks))
+
+
+def _answered(section: Section) -> list[Block]:
+    return [Text(text=f"{section.title}:"), Text(kind="list", items=section.answers)]
 
 
 _CAUTION = (
@@ -94,7 +107,7 @@ def _extra_text(share: float | None) -> str:
 
 def weaknesses_section(summary: Summary) -> Section:
     """The three things that weaken the fits most."""
-    items = tuple(warning.message for warning in summary.weaknesses)
+    items = tuple(capitalized(warning.message) for warning in summary.weaknesses)
     block = (
         Text(kind="numbered", items=items)
         if items

@@ -22,10 +22,11 @@ from analysis.report.uncertainty import contour_section, uncertainty_section
 def sections(summary: Summary) -> tuple[Section, ...]:
     """The report's sections, in order."""
     drawn = lines(summary)
+    asked = experiment_sections(summary)
     return (
-        summary_section(summary),
+        summary_section(summary, asked),
         weaknesses_section(summary),
-        *experiment_sections(summary),
+        *asked,
         isoflop_section(summary),
         envelope_section(summary),
         optima_section(summary, drawn),

@@ -251,6 +251,12 @@ def _own_warnings(summary: Summary) -> Iterator[FitWarning]:
         )
 
 
+def of_setting(summary: Summary) -> str:
+    """Which setting the law is of, to follow it in a sentence; nothing for a sweep of one."""
+    settings = [] if isinstance(summary.whole, Failed) else settings_of(summary.whole.frame)
+    return f"; fitted to {summary.setting}, one of {len(settings)} settings" if len(settings) > 1 else ""
+
+
 def seeds_per_point(runs: Runs) -> pd.Series:
     """How often each point was run, at one value of what is tuned over."""
     alike = [name for name in ("setting", "budget", "params", "tokens", "tuned") if name in runs.frame]

@@ -135,6 +135,16 @@ def test_the_ending_recovers_the_planted_law() -> None:
     assert len(summary.weaknesses) <= 3
 
 
+def test_the_comparison_of_settings_comes_before_the_law_and_the_law_names_its_setting(tmp_path: Path) -> None:
+    rows = planted_rows((3e10, 3e11))
+    other = rows.assign(setting="wide", loss=rows["loss"] + 0.1, run_id="wide" + rows["run_id"])
+    summary, text = written(pd.concat([rows.assign(setting="plain"), other], ignore_index=True), tmp_path)
+    first = text.split('<section id="summary"', 1)[1].split("</section>", 1)[0]
+    assert first.index("wide: worse than the baseline") < first.index("N*(C) =")
+    assert "fitted to plain, one of 2 settings" in first
+    assert any("fitted to plain, one of 2 settings" in line for line in ending_lines(summary))
+
+
 def test_a_fit_error_becomes_a_section(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def refused(*_: object, **__: object) -> None:
         raise FitError("no fit today")
