@@ -259,7 +259,7 @@ def _warnings(through: pd.DataFrame, points: pd.DataFrame, mid_decay: bool) -> l
 
 def _at_edge(group: pd.DataFrame) -> bool:
     best = _best_size(group)
-    return bool(best in (group["params"].min(), group["params"].max()))
+    return group["params"].nunique() > 1 and bool(best in (group["params"].min(), group["params"].max()))
 
 
 def _best_size(group: pd.DataFrame) -> float:

@@ -81,7 +81,9 @@ def check_warmup(runs: Runs) -> Outcome:
     if frame is None:
         return None
     share = frame["warmup_steps"] / frame["steps"]
-    computed = f"warm-up takes {share.min():.0%} to {share.max():.0%} of the steps"
+    computed = (
+        f"warm-up takes {' to '.join(dict.fromkeys(f'{end:.0%}' for end in (share.min(), share.max())))} of the steps"
+    )
     long = int((share > LONG_WARMUP).sum())
     if not long:
         return computed

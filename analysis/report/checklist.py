@@ -6,7 +6,7 @@ the law, the training, the data of the fit, and the fit itself. The words are ou
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,7 @@ from analysis.isoflop import IsoflopFit
 from analysis.report.blocks import Grid, grid
 from analysis.report.outcome import Failed
 from analysis.report.summary import Summary, seeds_per_point
+from analysis.results import Dropped
 from analysis.table import Runs
 
 _UNSTATED = "not stated by the source"
@@ -44,11 +45,11 @@ def _training(summary: Summary) -> Iterator[tuple[str, str, str]]:
     yield (
         "training",
         "shape rule",
-        _span(rows, "layers") + " layers, width " + _span(rows, "width") if "width" in rows else _UNSTATED,
+        f"layers {_span(rows, 'layers')}, width {_span(rows, 'width')}" if "width" in rows else _UNSTATED,
     )
     yield "training", "optimiser and schedule", _listed(rows, ("optimizer", "schedule", "precision"))
     yield "training", "learning rate", _span(rows, "learning_rate")
-    yield "training", "batch, tokens", _span(rows, "batch_tokens")
+    yield "training", "batch, tokens", _span(rows, "batch_tokens", notation.count)
     yield "training", "learning rate decayed to the end of each run", _decayed(rows)
     yield "training", "epochs over the text", _span(rows, "epochs")
 
@@ -59,13 +60,17 @@ def _data(summary: Summary) -> Iterator[tuple[str, str, str]]:
         yield "data", "runs", f"none: {runs.reason}"
         return
     params, tokens, flops = (runs.column(name) for name in ("params", "tokens", "flops"))
-    yield "data", "runs fitted", str(len(runs))
+    made = (
+        "" if isinstance(summary.tried, Failed) or not summary.tuned else f" tuned points, of {len(summary.tried)} runs"
+    )
+    yield "data", "runs fitted", f"{len(runs)}{made}"
     yield "data", "N from, to", f"{notation.count(params.min())} to {notation.count(params.max())}"
     yield "data", "D from, to", f"{notation.count(tokens.min())} to {notation.count(tokens.max())}"
     yield "data", "C from, to", f"{notation.flops(flops.min())} to {notation.flops(flops.max())}"
     yield "data", "seeds per point", _seeds(summary)
-    reasons = pd.Series([dropped.reason for dropped in runs.dropped], dtype=object).value_counts()
-    yield "data", "left out, and why", "; ".join(f"{n} with {reason}" for reason, n in reasons.items()) or "nothing"
+    if summary.tuned:
+        yield "data", "what stands for tuned points", _reasons(summary.tuned, "of")
+    yield "data", "left out, and why", _reasons(summary.left_out, "with") or "nothing"
     yield "data", "checkpoints", "final losses alone, one evaluation at the end of each run"
 
 
@@ -87,6 +92,11 @@ def _fit(summary: Summary) -> Iterator[tuple[str, str, str]]:
     )
 
 
+def _reasons(dropped: Iterable[Dropped], between: str) -> str:
+    reasons = pd.Series([one.reason for one in dropped], dtype=object).value_counts()
+    return "; ".join(f"{n} {between} {reason}" for reason, n in reasons.items())
+
+
 def _listed(rows: pd.DataFrame, names: tuple[str, ...]) -> str:
     parts = []
     for name in names:
@@ -96,11 +106,11 @@ def _listed(rows: pd.DataFrame, names: tuple[str, ...]) -> str:
     return "; ".join(parts) or _UNSTATED
 
 
-def _span(rows: pd.DataFrame, name: str) -> str:
+def _span(rows: pd.DataFrame, name: str, write: Callable[[float], str] = notation.number) -> str:
     values = pd.to_numeric(rows[name], errors="coerce").dropna() if name in rows else pd.Series(dtype=float)
     if values.empty:
         return _UNSTATED
-    low, high = (notation.number(float(end)) for end in (values.min(), values.max()))
+    low, high = (write(float(end)) for end in (values.min(), values.max()))
     return low if low == high else f"{low} to {high}"
 
 

@@ -21,12 +21,14 @@ from analysis.report.summary import Summary
 from analysis.table import Array
 
 _MEANING = (
-    "Each curve has one training budget C: a larger model sees fewer tokens. Points are means over seeds, bars their "
-    "noise. A minimum "
-    "counts as inside when the parabola bends upwards and its lowest point lies within the sizes; as bracketed when "
-    "besides two sizes on each side "
-    "lie above it by more than two standard errors and log10 of the optimum is known to .25."
+    "Each curve has one training budget C: a larger model sees fewer tokens. {points}, with bars of one standard error. A "
+    "minimum counts as inside when the parabola bends upwards and its lowest point lies within the sizes. It counts as "
+    "bracketed when, besides, two sizes on each side lie above it by more than two standard errors and log10 of the optimum "
+    "is known to .25."
 )
+
+_STATUS = {"no_minimum": "no minimum", "too_few": "too few sizes"}
+"""Words for a curve's status, where the status is not a word itself."""
 
 
 def isoflop_section(summary: Summary) -> Section:
@@ -34,8 +36,13 @@ def isoflop_section(summary: Summary) -> Section:
     blocks: list[Block] = []
     if summary.minima:
         left_out = tuple(_left_out(summary))
-        blocks = [Text(text=_MEANING), _isoflop_exhibit(summary.minima, left_out), _minima_grid(summary.minima)]
-        reasons = [f"{notation.flops(m.budget)} FLOPs, {m.status}: {m.reason}." for m in summary.minima if m.reason]
+        points = (
+            "Points are what tuning found to be best at each size" if summary.tuned else "Points are means over seeds"
+        )
+        lead = Text(text=_MEANING.format(points=points))
+        exhibit = _isoflop_exhibit(summary.minima, left_out, tuned=bool(summary.tuned))
+        blocks = [lead, exhibit, _minima_grid(summary.minima)]
+        reasons = [f"{notation.flops(m.budget)} FLOPs, {_status(m)}: {m.reason}." for m in summary.minima if m.reason]
         if reasons:
             blocks.append(Text(kind="list", items=tuple(reasons)))
     if isinstance(summary.isoflop, Failed):
@@ -43,30 +50,37 @@ def isoflop_section(summary: Summary) -> Section:
     return Section(name="isoflop", title="IsoFLOP curves", blocks=tuple(blocks))
 
 
-def _isoflop_exhibit(minima: tuple[CurveMinimum, ...], left_out: tuple[LeftOut, ...]) -> Exhibit:
-    places = ", ".join(
-        f"{notation.flops(m.budget)} FLOPs at {notation.count(m.params)}"
-        if m.params
-        else f"{notation.flops(m.budget)} FLOPs without one"
-        for m in minima
-    )
+def _status(minimum: CurveMinimum) -> str:
+    return _STATUS.get(minimum.status, minimum.status)
+
+
+def _isoflop_exhibit(minima: tuple[CurveMinimum, ...], left_out: tuple[LeftOut, ...], *, tuned: bool) -> Exhibit:
     return Exhibit(
         name="isoflop-curves",
         main=True,
         title="Loss against size at each budget",
-        description=f"{len(minima)} IsoFLOP curves with parabolas. Minima: {places}. {len(left_out)} runs are shown "
-        f"and not fitted.",
+        description=_what_is_shown(minima, left_out),
         draw=lambda: isoflop_figure(minima, left_out),
         data=grid(
             "Points of the IsoFLOP curves",
             ("budget", "params", "tokens", "loss", "seeds", "fitted"),
-            [*_point_rows(minima), *_left_out_rows(left_out, minima[0].curve.variable == "params")],
+            [*_point_rows(minima, tuned), *_left_out_rows(left_out, minima[0].curve.variable == "params")],
             words_last=True,
         ),
     )
 
 
-def _point_rows(minima: Iterable[CurveMinimum]) -> Iterable[tuple[str, ...]]:
+def _what_is_shown(minima: tuple[CurveMinimum, ...], left_out: tuple[LeftOut, ...]) -> str:
+    found = [f"{notation.flops(m.budget)} FLOPs at {notation.count(m.params)}" for m in minima if m.params]
+    without = [f"{notation.flops(m.budget)}" for m in minima if not m.params]
+    parts = [f"{len(minima)} budgets, with parabolas where there are three sizes."]
+    parts += [f"Minima: {', '.join(found)}."] if found else []
+    parts += [f"No minimum inside at {', '.join(without)} FLOPs."] if without else []
+    parts += [f"Shown and not fitted: {len(left_out)}."] if left_out else []
+    return " ".join(parts)
+
+
+def _point_rows(minima: Iterable[CurveMinimum], tuned: bool) -> Iterable[tuple[str, ...]]:
     for m in minima:
         for params, tokens, loss, seeds in zip(
             m.curve.params, m.curve.tokens, m.curve.loss, m.curve.replicates, strict=True
@@ -76,7 +90,7 @@ def _point_rows(minima: Iterable[CurveMinimum]) -> Iterable[tuple[str, ...]]:
                 notation.count(params),
                 notation.count(tokens),
                 notation.loss(loss),
-                f"{seeds:.0f}",
+                "tuned" if tuned else f"{seeds:.0f}",
                 "yes",
             )
 
@@ -91,10 +105,10 @@ def _left_out_rows(left_out: Iterable[LeftOut], sizes: bool) -> Iterable[tuple[s
 def _minima_grid(minima: tuple[CurveMinimum, ...]) -> Block:
     def row(m: CurveMinimum) -> tuple[str, ...]:
         if m.params is None or m.tokens is None:
-            return notation.flops(m.budget), m.status, "", "", "", "", "", "", _noise(m)
+            return notation.flops(m.budget), _status(m), "", "", "", "", "", "", _noise(m)
         return (
             notation.flops(m.budget),
-            m.status,
+            _status(m),
             notation.count(m.params),
             notation.interval(m.params_interval, notation.count),
             notation.count(m.tokens),

@@ -11,6 +11,7 @@ from analysis.report.choosing import choosing_blocks
 from analysis.report.outcome import Failed
 from analysis.report.summary import Summary
 from analysis.table import Runs
+from analysis.tuning import tuned_points
 
 
 def design_section(summary: Summary) -> Section:
@@ -96,11 +97,19 @@ def settings_section(summary: Summary) -> Section:
         )
         return Section(name="settings", title=title, blocks=(Text(text=text),))
     frame = summary.runs.frame
-    blocks: list[Block] = [Text(text=_tuning_text(frame)), _settings_grid(frame, present)]
+    blocks: list[Block] = [Text(text=_tuning_text(summary, frame)), _settings_grid(frame, present)]
     return Section(name="settings", title=title, blocks=tuple(blocks))
 
 
-def _tuning_text(frame: pd.DataFrame) -> str:
+def _tuning_text(summary: Summary, frame: pd.DataFrame) -> str:
+    points = () if isinstance(summary.tried, Failed) else tuned_points(summary.tried)
+    if points:
+        axes, ends = ", ".join(points[0].knobs), sum(not point.inside for point in points)
+        text = (
+            f"{len(points)} points were tuned over {axes}: each was run with several values, and the fits use its best."
+        )
+        widen = f" At {ends} of {len(points)} the best lies at the end of what was tried: try values beyond it."
+        return text + (widen if ends else "")
     knobs = [name for name in ("learning_rate", "batch_tokens") if name in frame]
     tried = frame.groupby(["params", "tokens"])[knobs].nunique().max(axis=1) if knobs else pd.Series(dtype=int)
     several = int((tried > 1).sum())
@@ -119,9 +128,8 @@ def _settings_grid(frame: pd.DataFrame, present: list[str]) -> Block:
     if {"warmup_steps", "steps"} <= set(frame.columns):
         share = pd.to_numeric(frame["warmup_steps"], errors="coerce") / pd.to_numeric(frame["steps"], errors="coerce")
         if share.notna().any():
-            rows.append(
-                ("warm-up, share of steps", f"{notation.percent(share.min())} to {notation.percent(share.max())}")
-            )
+            ends = dict.fromkeys(notation.percent(end) for end in (share.min(), share.max()))
+            rows.append(("warm-up, share of steps", " to ".join(ends)))
     return grid("Settings of the fitted runs", ("setting", "values"), rows, words_last=True)
 
 

@@ -39,9 +39,15 @@ def runs_section(summary: Summary) -> Section:
             )
     fine = rows[rows["status"] == "ok"] if "status" in rows else rows
     if isinstance(summary.runs, Runs):
-        left_out = [f"{d.run}: {d.reason}" for d in summary.runs.dropped if not d.reason.startswith("status ")]
+        left_out = [f"{d.run}: {d.reason}" for d in summary.left_out if not d.reason.startswith("status ")]
         if left_out:
             blocks.append(Text(kind="list", items=tuple(left_out[:RUNS_SHOWN])))
+        if summary.tuned:
+            rows_of_points = ((point.run.removeprefix("point "), point.reason) for point in summary.tuned)
+            caption = "Tuned points, and what stands for each in the fits"
+            blocks.append(
+                replace(grid(caption, ("point", "in the fits"), rows_of_points, words_last=True), folded=True)
+            )
         fine = fine if "params" in fine and "tokens" in fine else summary.runs.frame
     else:
         blocks.append(Text(kind="missing", text=f"These runs cannot be fitted: {summary.runs.reason}"))

@@ -26,7 +26,7 @@ from analysis.reading import Source, read_runs
 from analysis.report.headline import AnyFit, Headline, Optima, choose_headline, compute_optima
 from analysis.report.origin import Origin, origin_of
 from analysis.report.outcome import Failed, attempt, found
-from analysis.results import FitWarning
+from analysis.results import Dropped, FitWarning
 from analysis.sources import load_frame, read_curves
 from analysis.stores import is_store
 from analysis.table import Runs
@@ -94,6 +94,21 @@ class Summary:
     def fits(self) -> dict[str, AnyFit | Failed]:
         """The three approaches by name, the one that the headline prefers first."""
         return {"isoflop": self.isoflop, "parametric": self.parametric, "envelope": self.envelope}
+
+    @property
+    def tried(self) -> Runs | Failed:
+        """The runs of the fitted setting as they were made, with every try of a point that was tuned."""
+        return _only(self.whole, self.setting)
+
+    @property
+    def left_out(self) -> tuple[Dropped, ...]:
+        """What was left out when the source was read, and why."""
+        return () if isinstance(self.tried, Failed) else self.tried.dropped
+
+    @property
+    def tuned(self) -> tuple[Dropped, ...]:
+        """Points that were tuned, and what stands for each in the fits."""
+        return () if isinstance(self.runs, Failed) else self.runs.dropped[len(self.left_out) :]
 
     @property
     def warnings(self) -> tuple[FitWarning, ...]:
@@ -180,10 +195,12 @@ def _read(source: Source | Runs) -> tuple[pd.DataFrame, str, Runs | Failed]:
 
 def _of_setting(whole: Runs | Failed, setting: str | None) -> Runs | Failed:
     """The runs of one setting, with one for each point that was tuned."""
-    if isinstance(whole, Failed):
-        return whole
-    chosen = whole if setting is None else whole.where(setting=setting)
-    return attempt(lambda: one_point_each(chosen))
+    chosen = _only(whole, setting)
+    return chosen if isinstance(chosen, Failed) else attempt(lambda: one_point_each(chosen))
+
+
+def _only(whole: Runs | Failed, setting: str | None) -> Runs | Failed:
+    return whole if isinstance(whole, Failed) or setting is None else whole.where(setting=setting)
 
 
 def _origin(source: str | os.PathLike[str]) -> Origin:

@@ -68,12 +68,27 @@ def test_one_size_at_each_budget_is_no_law_of_sizes() -> None:
 @pytest.mark.parametrize(("seeds", "single"), [(2, False), (1, True)])
 def test_seeds_of_tuned_points_count_as_seeds(seeds: int, single: bool) -> None:
     """A tuned point enters the curve as one row; the seeds behind it were run all the same."""
+    summary = summarize(tuned_rows(seeds))
+    assert ("single_seed" in {warning.code for warning in summary.warnings}) is single
+    assert ("data", "seeds per point", str(seeds)) in checklist(summary).rows
+
+
+def test_tuned_points_are_not_said_to_be_left_out_or_run_with_one_setting(tmp_path: Path) -> None:
+    summary, text = written(tuned_rows(2), tmp_path)
+    assert ("data", "left out, and why", "nothing") in checklist(summary).rows
+    assert ("data", "runs fitted", "21 tuned points, of 126 runs") in checklist(summary).rows
+    assert "21 points were tuned over peak" in text
+    assert "Every point was run with one setting" not in text
+    assert "Points are what tuning found to be best at each size" in text
+    assert len(summary.tuned) == 21
+
+
+def tuned_rows(seeds: int) -> pd.DataFrame:
+    """Three rates at every point, the middle one best."""
     tries = [planted_rows(seeds=seeds).assign(tuned=f"peak={rate}", run_id=lambda f, r=rate: f["run_id"] + str(r))
              for rate in (0.004, 0.008, 0.016)]  # fmt: skip
     lifted = [one.assign(loss=one["loss"] + 0.02 * abs(k - 1)) for k, one in enumerate(tries)]
-    summary = summarize(pd.concat(lifted, ignore_index=True))
-    assert ("single_seed" in {warning.code for warning in summary.warnings}) is single
-    assert ("data", "seeds per point", str(seeds)) in checklist(summary).rows
+    return pd.concat(lifted, ignore_index=True)
 
 
 def test_six_runs_are_too_few_for_a_law_but_not_for_a_report(tmp_path: Path) -> None:
