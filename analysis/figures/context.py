@@ -29,6 +29,6 @@ def context_figure(made: ByContext) -> Figure:
         differences.axhline(0, color=COLOURS["muted"], linewidth=0.8)
         log_scale(differences, "x", middle, notation.count)
         losses.set(ylabel="loss (nats per token)")
-        differences.set(xlabel="tokens seen before the prediction", ylabel=f"less {made.settings[0].setting}")
+        differences.set(xlabel="tokens seen before the prediction", ylabel=f"less {made.settings[0].setting} (nats)")
         legend_below(figure, losses)
         return figure

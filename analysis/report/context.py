@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from analysis import notation
 from analysis.figures.context import context_figure
-from analysis.positions import ByContext, Crossover, losses_by_context
+from analysis.positions import RESOLVED, ByContext, Crossover, losses_by_context
 from analysis.report.blocks import Exhibit, Section, Text, grid
 from analysis.report.outcome import Failed, attempt
 from analysis.report.summary import Summary
@@ -22,14 +22,18 @@ def context_section(summary: Summary) -> Section | None:
     turning = tuple(text for text, one in zip(sentences, made.crossovers, strict=True) if one.sides is not None)
     lead = (
         f"Held-out loss at {notation.flops(made.budget)} FLOPs by the tokens that a prediction saw, each setting at its best "
-        f"point; {made.settings[0].setting} is the baseline. Standard errors are over seeds."
+        f"point; {made.settings[0].setting} is the baseline. Differences are a setting's loss less the baseline's, so that a "
+        "negative one is better. Numbers after ± are standard errors over seeds, with one variance for all settings."
     )
     exhibit = Exhibit(
-        name="context", title="Loss by context seen", description=" ".join(sentences),
+        name="context", title="Loss by context seen", description=_SHOWN,
         draw=lambda: context_figure(made), data=grid("Losses by context seen", *_table(made)),
     )  # fmt: skip
     blocks = (Text(text=lead), Text(kind="list", items=sentences), exhibit)
     return Section(name="context", title="What settings make of context", blocks=blocks, answers=turning)
+
+
+_SHOWN = "Above, the loss of each setting; below, its loss less the baseline's, with bars of two standard errors."
 
 
 def sentence(made: ByContext, crossover: Crossover) -> str:
@@ -45,10 +49,24 @@ def _verdict(made: ByContext, crossover: Crossover) -> str:
     if crossover.se is None:
         return "one seed says nothing of the noise"
     if crossover.sides is None:
-        return "no crossover is resolved here"
+        return _one_sided(crossover)
     less, more = crossover.sides
     words = ("better", "worse") if crossover.difference[made.last.index(less[1])] < 0 else ("worse", "better")
     return f"{words[0]} at {_span(*less)}, {words[1]} at {_span(*more)}"
+
+
+def _one_sided(crossover: Crossover) -> str:
+    """What can be said where no crossover is resolved: whether one of the two is better wherever they differ."""
+    assert crossover.se is not None
+    z = crossover.difference / crossover.se
+    seen = z[abs(z) > RESOLVED]
+    if not len(seen):
+        return "no difference is resolved at any context"
+    if (seen < 0).all() or (seen > 0).all():
+        words = "better" if seen[0] < 0 else "worse"
+        others = ", and not resolved at the others" if len(seen) < len(z) else ""
+        return f"{words} at {len(seen)} of {len(z)} contexts{others}; no crossover is resolved"
+    return "no single crossover is resolved here"
 
 
 def _plus_minus(crossover: Crossover, octave: int) -> str:

@@ -24,26 +24,28 @@ def transfer_section(summary: Summary) -> Section | None:
     made = attempt(lambda: fit_transfer(whole, level=LEVEL))
     if isinstance(made, Failed) or len({best.width for transfer in made for best in transfer.rates}) < 2:
         return None
+    located = any(best.log2_se is not None for transfer in made for best in transfer.rates)
     lead = (
-        "Stars are minima of parabolas through the tries near the lowest. Under a rule that transfers, one rate is best at "
-        f"every width. Widths below {LEAST_WIDTH} are shown and not fitted."
+        "The best rate of a model and a number of tokens is the minimum of a parabola through the rates near the lowest loss, "
+        "a star in the figure. It cannot be located where the valley is flat beside the noise, or where the best lies at the "
+        "end of the rates tried. Under a rule that transfers, one rate is best at every width: the slope of log2 best rate on "
+        f"log2 width is 0. Widths below {LEAST_WIDTH} are shown and not fitted."
     )
     rows = [_row(transfer, best) for transfer in made for best in transfer.rates]
     header = ("setting", "width", "tokens", "best rate", "± octaves", "loss", "±", "rates tried")
     data = grid("Best rates", header, rows)
-    blocks = (
-        Text(text=lead),
-        Text(kind="list", items=tuple(sentence(transfer) for transfer in made)),
-        Exhibit(
-            name="rate-valleys", main=True, title="Loss against learning rate at each width",
-            description=f"{len(rows)} valleys of loss over learning rate.", draw=lambda: valleys_figure(made), data=data,
-        ),
-        Exhibit(
-            name="best-rates", title="Best learning rate against width",
-            description=" ".join(sentence(transfer) for transfer in made), draw=lambda: best_rates_figure(made), data=data,
-        ),
-    )  # fmt: skip
     answers = tuple(sentence(transfer) for transfer in made)
+    valleys = Exhibit(
+        name="rate-valleys", main=True, title="Loss against learning rate at each width",
+        description=f"{len(rows)} valleys, one for each width and number of tokens; a star is a best rate that is located.",
+        draw=lambda: valleys_figure(made), data=data,
+    )  # fmt: skip
+    against_width = Exhibit(
+        name="best-rates", title="Best learning rate against width",
+        description="Best rates that are located, with bars of one standard error, and the fitted lines.",
+        draw=lambda: best_rates_figure(made), data=data,
+    )  # fmt: skip
+    blocks = (Text(text=lead), Text(kind="list", items=answers), valleys, *((against_width,) if located else ()))
     return Section(name="transfer", title="Best learning rates", blocks=blocks, answers=answers)
 
 
@@ -52,11 +54,13 @@ def sentence(transfer: RateTransfer) -> str:
     name = f"{transfer.setting}: " if transfer.setting else ""
     ends = sum(not best.point.inside for best in transfer.rates)
     flat = sum(best.point.inside and best.log2_se is None for best in transfer.rates)
-    of_all = f"of {len(transfer.rates)} best rates"
-    unbracketed = f" {ends} {of_all} lie at the end of those tried." if ends else ""
-    unbracketed += f" {flat} {of_all} have no place: their valleys are flat beside the noise." if flat else ""
+    unlocated = [f"{ends} at the end of the rates tried"] if ends else []
+    unlocated += [f"{flat} in a valley that is flat beside the noise"] if flat else []
+    unbracketed = (
+        f" Of {len(transfer.rates)} best rates {' and '.join(unlocated)} could not be located." if unlocated else ""
+    )
     if transfer.width is None:
-        return f"{name}fewer than three widths have a best rate with a place: no slope.{unbracketed}"
+        return f"{name}fewer than three widths have a best rate that could be located: no slope.{unbracketed}"
     more = "" if transfer.tokens is None else f" On tokens it is {_slope(transfer.tokens)}."
     return (
         f"{name}slope of log2 best rate on log2 width {_slope(transfer.width)}; {_WORDS[transfer.verdict]}.{more}"

@@ -11,7 +11,10 @@ import pytest
 
 from analysis import read_runs
 from analysis.errors import FitError
+from analysis.report import summarize
+from analysis.report.blocks import Exhibit
 from analysis.report.settings import verdict
+from analysis.report.transfer import transfer_section
 from analysis.settings import Effect, compare_settings, on_source, sources_of
 from analysis.table import Runs
 from analysis.transfer import fit_transfer
@@ -155,6 +158,17 @@ def test_intervals_of_the_slope_cover_it() -> None:
         assert high is not None
         hits += low <= -0.3 <= high
     assert hits >= 31  # of 40 at 90 %
+
+
+def test_rates_that_cannot_be_located_are_counted_and_not_drawn() -> None:
+    """All valleys still fall at the largest rate that was tried: there is nothing to draw against width."""
+    runs = rates(0.0)
+    small = runs.frame["tuned"].str.removeprefix("peak=").astype(float) < 4e-3
+    for frame, names in ((runs.frame, ["rate-valleys", "best-rates"]), (runs.frame[small], ["rate-valleys"])):
+        section = transfer_section(summarize(frame.reset_index(drop=True)))
+        assert section is not None
+        assert [block.name for block in section.blocks if isinstance(block, Exhibit)] == names
+    assert "Of 5 best rates 5 at the end of the rates tried could not be located." in section.answers[0]
 
 
 def test_a_table_without_tuned_rates_says_what_is_missing() -> None:
