@@ -134,17 +134,20 @@ def compare_approaches(fits: Mapping[str, _Fit], flops: float) -> list[FitWarnin
         gap = abs(found[first][0] - found[second][0])
         error = float(np.hypot(found[first][1], found[second][1]))
         if gap > max(np.log(IMMATERIAL_FACTOR), min(error, np.log(DISAGREEMENT_FACTOR))):
-            errors = gap / error * 2 if error else np.inf
-            apart.append(f"{first} and {second} by a factor {np.exp(gap):.2g} ({errors:.1f} standard errors)")
+            apart.append(f"{first} and {second} differ by a factor {np.exp(gap):.2g} ({_in_errors(gap, error)})")
     if not apart:
         return []
     sizes = ", ".join(f"{name} {notation.count(np.exp(size))}" for name, (size, _) in found.items())
     message = (
         f"at {notation.flops(flops)} FLOPs, ten times the largest budget, N* is {sizes}: {'; '.join(apart)}. Look at "
-        "the grid's "
-        "edges and centre first, then at the form's residuals; trust the one that the backtest favours."
+        "the grid's edges and centre first, then at the form's residuals; trust the one that the backtest favours."
     )
     return [FitWarning("approaches_disagree", message, 3.5)]
+
+
+def _in_errors(gap: float, error: float) -> str:
+    """A gap in standard errors, of which `error` is two; without a bound on either size there are none."""
+    return "one has no interval" if np.isinf(error) else f"{gap / error * 2 if error else np.inf:.1f} standard errors"
 
 
 def _log_size(fit: _Fit, flops: float) -> tuple[float, float] | None:

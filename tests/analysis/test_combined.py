@@ -30,6 +30,9 @@ def test_approaches_that_differ_are_named_with_their_sizes(simulate: Simulate) -
     (warning,) = compare_approaches(fits, 1e21)
     assert warning.code == "approaches_disagree"
     assert "at 1e+21 FLOPs, ten times the largest budget, N* is envelope 2.78B, isoflop 10.5B" in warning.message
+    two = {**fits, "isoflop": fit_isoflop(simulate(law=steeper, budgets=(1e18, 1e19)))}
+    (warning,) = compare_approaches(two, 1e20)
+    assert "(one has no interval)" in warning.message  # two minima leave none, and no number of standard errors
     same = {"envelope": fit_envelope(simulate()), "isoflop": fit_isoflop(simulate(spread=2.0))}
     assert compare_approaches(same, 1e21) == []
 
