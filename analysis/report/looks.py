@@ -57,6 +57,9 @@ def oracle_section(summary: Summary) -> Section | None:
     return Section(name="oracle", title="Against the oracle", blocks=(Text(text=f"{verdict} {best}"), table))
 
 
+_BEST_TITLE = "Best checkpoint and last"
+
+
 def best_section(summary: Summary) -> Section | None:
     """The best of each run beside its last; None where no run was evaluated during training."""
     rows = _ended(summary, "best_loss")
@@ -64,9 +67,12 @@ def best_section(summary: Summary) -> Section | None:
         return None
     rows.sort(key=lambda row: row["best_loss"] - row["loss"])
     earlier = [row for row in rows if row["best_tokens"] < row["tokens"]]
+    if not earlier:
+        text = f"None of {len(rows)} runs was best before its end, by the loss on the tuning set."
+        return Section(name="best", title=_BEST_TITLE, blocks=(Text(text=text),))
     lead = (
-        f"{len(earlier)} of {len(rows)} runs were best before their end, by the loss on the tuning set; the loss of the best "
-        "is of the held-out set, as the last one is. Fits use the last."
+        f"{len(earlier)} of {len(rows)} runs were best before their end, by the loss on the tuning set. Both losses in the "
+        "table are on the held-out set. Fits use the last."
     )
     table = grid(
         "Runs by what stopping at the best would have gained, nats per token",
@@ -86,7 +92,7 @@ def best_section(summary: Summary) -> Section | None:
         ),
         text_columns=2,
     )
-    return Section(name="best", title="The best beside the last", blocks=(Text(text=lead), table))
+    return Section(name="best", title=_BEST_TITLE, blocks=(Text(text=lead), table))
 
 
 def _ended(summary: Summary, column: str) -> list[dict[str, Any]]:

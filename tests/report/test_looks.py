@@ -57,6 +57,14 @@ def test_the_best_stands_beside_the_last(plain: Summary) -> None:
     assert all(row[6] == "1.500" for row in table.rows)
 
 
+def test_runs_that_were_best_at_their_end_need_no_table(plain: Summary) -> None:
+    section = best_section(asked(plain, best_loss=plain.rows["loss"], best_tokens=plain.rows["tokens"], epochs=1.0))
+    assert section is not None
+    (text,) = section.blocks
+    assert isinstance(text, Text)
+    assert "None of 6 runs was best before its end" in text.text
+
+
 def test_a_plain_sweep_has_neither(plain: Summary) -> None:
     assert oracle_section(plain) is None
     assert best_section(plain) is None
