@@ -40,7 +40,7 @@ def ladder_section(summary: Summary) -> Section | None:
         _scores_grid(scores),
         Exhibit(
             name="ladder", main=True, title="Predicted and observed losses",
-            description=sentence(scores, document["level"]), draw=lambda: ladder_figure(table), data=data,
+            description=_SHOWN, draw=lambda: ladder_figure(table), data=data,
         ),
     )  # fmt: skip
     answers = (sentence(scores, document["level"]),)
@@ -60,22 +60,37 @@ def sentence(scores: Sequence[Score], level: float) -> str:
     """How the law did, and whether it was worth having."""
     by_method = {score.method: score for score in scores}
     law, others = by_method[LAW], [score for score in scores if score.method != LAW]
-    better = [score.method for score in others if score.interval_score > law.interval_score]
-    verdict = {
-        2: "better than both others",
-        1: f"better than the {' '.join(better)} alone",
-        0: "worse than both others",
-    }
+    verdict = " and ".join(
+        f"{'better' if law.interval_score < score.interval_score else 'worse'} than that of the {score.method}"
+        for score in others
+    )
     return (
-        f"The law was off by {law.mean_absolute:.3f} nats on average, worth a factor "
+        f"The law's errors are {law.mean_absolute:.3f} nats in size on average, worth a factor "
         f"{notation.number(float(np.median(law.compute)))} of compute (median); {law.hits} of {len(law.errors)} points lie in "
         f"their {notation.percent(level)} intervals of ±{law.half_width:.3f} nats. "
-        f"Its interval score is {verdict[len(better)]}."
+        f"Its interval score is {verdict}."
     )
 
 
+_SHOWN = "Stars are means over the seeds that were trained afterwards; bars are the predictions' intervals."
+
+_SCORES = (
+    "Scores in nats, an error being predicted minus observed. The interval score charges width and misses; lower is better. "
+    "The power law has no floor; the local slope is a straight line through the two largest minima in log L and log C."
+)
+
+
 def _scores_grid(scores: Sequence[Score]) -> Block:
-    header = ("method", "mean error", "mean size", "worth in compute", "hits", "of", "half-width", "interval score")
+    header = (
+        "method",
+        "mean error",
+        "mean absolute error",
+        "worth in compute",
+        "inside",
+        "of",
+        "half-width",
+        "interval score",
+    )
     rows = (
         (
             score.method,
@@ -89,7 +104,7 @@ def _scores_grid(scores: Sequence[Score]) -> Block:
         )
         for score in scores
     )
-    return grid("Scores in nats; the interval score charges width and misses, lower is better", header, rows)
+    return grid(_SCORES, header, rows)
 
 
 def _table(document: dict[str, Any], rows: Sequence[dict[Any, Any]]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:

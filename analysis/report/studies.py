@@ -24,12 +24,13 @@ def batch_section(summary: Summary) -> Section | None:
     if isinstance(made, Failed):
         return None
     lead = (
-        "Tokens to a loss are read off between whole runs of each batch size, rates tuned. D = E_min + S_min B is the least of "
-        "tokens and of steps that the loss takes; the critical batch E_min / S_min costs twice either."
+        "The tokens D that each batch size B takes to a loss are read off between runs of several lengths, each at its best "
+        "learning rate. The line is D = E_min + S_min B (McCandlish et al. 2018, arXiv:1812.06162): a small batch takes "
+        "E_min tokens at least, a large one S_min steps at least. At the critical batch E_min / S_min a run takes twice both."
     )
     header = ("loss", "batches that reach it", "critical batch", "90 % interval", "least tokens", "least steps")
     exhibit = Exhibit(
-        name="batches", main=True, title="Tokens to a loss against batch size", description=_batch_sentence(made),
+        name="batches", main=True, title="Tokens to a loss against batch size", description=_BATCHES_SHOWN,
         draw=lambda: batches_figure(made), data=grid("Tokens to a loss", *_tokens_table(made)),
     )  # fmt: skip
     table = grid("Critical batch sizes, tokens", header, (_batch_row(one) for one in made))
@@ -41,6 +42,9 @@ def batch_section(summary: Summary) -> Section | None:
     )
 
 
+_BATCHES_SHOWN = "Points are what each batch size took, read off between runs; lines are fitted through them."
+
+
 def _batch_sentence(reached: tuple[Reached, ...]) -> str:
     found = [one.critical for one in reached if one.critical is not None]
     if len(found) < 2:
@@ -49,13 +53,18 @@ def _batch_sentence(reached: tuple[Reached, ...]) -> str:
     apart = (
         first.interval.high is not None and last.interval.low is not None and last.interval.low > first.interval.high
     )
-    ends = [f"{notation.count(found[i].batch)} tokens at loss {reached[i].loss:.3f}" for i in (0, -1)]
-    change = ", ".join(ends)
+    known = [one for one in reached if one.critical is not None]
+    change = " and ".join(_batch_at(one) for one in (known[0], known[-1]))
     if apart:
         return f"The critical batch grows as the loss falls: {change}. The sign is shown; the rate is not to be extrapolated."
-    return (
-        f"Growth of the critical batch is not resolved here: {change}, their intervals overlap. Add budgets and seeds."
-    )
+    return f"The critical batch is {change}. The intervals overlap: growth is not resolved here. Add budgets and seeds."
+
+
+def _batch_at(one: Reached) -> str:
+    assert one.critical is not None
+    span = one.critical.interval
+    interval = f"{notation.percent(span.level)}: {notation.interval(span, notation.count)}"
+    return f"{notation.count(one.critical.batch)} tokens at loss {one.loss:.3f} ({interval})"
 
 
 def _batch_row(one: Reached) -> tuple[str, ...]:
@@ -90,12 +99,21 @@ def repeats_section(summary: Summary) -> Section | None:
         return None
     header = ("distinct tokens", "epochs", "loss", "fresh, same D", "best checkpoint")
     exhibit = Exhibit(
-        name="repeats", main=True, title="Loss against epochs", description=" ".join(map(repeats_sentence, made)),
+        name="repeats", main=True, title="Loss against epochs", description=_REPEATS_SHOWN,
         draw=lambda: repeats_figure(made), data=grid("Losses", header, [row for one in made for row in _repeat_rows(one)]),
     )  # fmt: skip
     sentences = tuple(repeats_sentence(one) for one in made)
-    blocks = (Text(kind="list", items=sentences), exhibit)
+    blocks = (Text(text=_REPEATS_MEANING), Text(kind="list", items=sentences), exhibit)
     return Section(name="repeats", title="Repeated data", blocks=blocks, answers=sentences)
+
+
+_REPEATS_MEANING = (
+    "U distinct tokens seen in e epochs are worth D' = U (1 + R (1 - exp(-(e - 1) / R))) fresh ones (Muennighoff et al. 2023, "
+    "arXiv:2305.16264, who find R = 15.4): the first repeats count as fresh text, and all of them together as R epochs at "
+    "most. R is fitted here to the losses below; it has no interval."
+)
+
+_REPEATS_SHOWN = "Losses are means over seeds. The best checkpoint hides the end where a run was best at its end."
 
 
 def repeats_sentence(one: Repeated) -> str:
@@ -109,8 +127,8 @@ def repeats_sentence(one: Repeated) -> str:
         )
     if one.misfit is None:
         return f"{name}: R = {life}; one seed says nothing of how well the form fits. Add seeds."
-    verdict = "rejected here" if one.rejected else "not rejected"
-    return f"{name}: R = {life}; the form misses the losses by {one.misfit:.1f} standard errors and is {verdict}."
+    verdict = "which rejects the form" if one.rejected else "which does not reject the form"
+    return f"{name}: R = {life}; the losses lie {one.misfit:.1f} standard errors from the form (rms), {verdict}."
 
 
 def _repeat_rows(one: Repeated) -> list[tuple[str, ...]]:
@@ -138,7 +156,7 @@ def counting_section(summary: Summary) -> Section | None:
         "The same runs under other counts of N. What is counted changes the exponent of N*(C), and nothing about which model "
         "is best: compare exponents under one convention only."
     )
-    header = ("N counts", "exponent of N*", "90 % interval", "D*/N* at the smallest", "at the largest budget")
+    header = ("N counts", "exponent of N*", "90 % interval", "D*/N* at the smallest budget", "D*/N* at the largest")
     table = grid("Exponents by what N counts", header, (_count_row(name, fit) for name, fit in made.items()))
     return Section(
         name="counting", title="What N counts", blocks=(Text(text=f"{lead} {_count_sentence(dict(made))}"), table)
@@ -153,9 +171,10 @@ def _count_sentence(fits: dict[str, IsoflopFit]) -> str:
     if span.low is None or span.high is None:
         return f"Here the exponents differ by {gap:.2f}; two minima leave no interval."
     half = (span.high - span.low) / 2
-    words = "more than" if gap > half else "within"
+    words = "more than" if gap > half else "less than"
     return (
-        f"Here they differ by {gap:.2f}, {words} the half-width of one interval, {half:.2f}; runs and noise are shared."
+        f"Here the exponents differ by {gap:.2f}, {words} half the width of an interval, {half:.2f}. All come from the same "
+        "runs and share their noise, so that their differences are known better than each of them."
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from analysis import notation
@@ -67,7 +69,7 @@ def _reach_text(frontier: list[Optimum]) -> str:
 
 def uncertainty_section(summary: Summary) -> Section:
     """Intervals of the exponent side by side; bootstrap, profiles and sensitivity of the parametric fit."""
-    blocks: list[Block] = [_exponent_grid(summary)]
+    blocks: list[Block] = list(_exponent_grids(summary))
     fit = summary.parametric
     if isinstance(fit, Failed):
         blocks.append(missing("No parametric fit to look into", fit))
@@ -76,7 +78,7 @@ def uncertainty_section(summary: Summary) -> Section:
     return Section(name="uncertainty", title="Uncertainty", blocks=tuple(blocks))
 
 
-def _exponent_grid(summary: Summary) -> Block:
+def _exponent_grids(summary: Summary) -> Iterator[Block]:
     rows: list[tuple[str, ...]] = []
     isoflop, form = summary.isoflop, summary.parametric
     if isinstance(isoflop, IsoflopFit) and isoflop.params_trend is not None:
@@ -108,7 +110,10 @@ def _exponent_grid(summary: Summary) -> Block:
         rows.append(_exponent_row(label, form.exponents["a"], resamples.interval("a", LEVEL)))
     if not isinstance(summary.envelope, Failed):
         rows.append(_exponent_row("approach 1, t", summary.envelope.exponents["a"], summary.envelope.intervals["a"]))
-    return grid("The exponent a of N*(C), with 90 % intervals made in different ways", ("how", "a", "interval"), rows)
+    if rows:
+        yield grid(
+            "The exponent a of N*(C), with 90 % intervals made in different ways", ("how", "a", "interval"), rows
+        )
 
 
 def _exponent_row(label: str, value: float | None, span: Interval | None) -> tuple[str, ...]:

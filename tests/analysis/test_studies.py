@@ -10,9 +10,13 @@ from analysis import read_runs
 from analysis.batch_sizes import fit_batches
 from analysis.counting import fit_counts
 from analysis.errors import FitError
+from analysis.ladder import Score
 from analysis.repeats import fit_repeats
 from analysis.report import summarize
 from analysis.report.experiments import experiment_sections
+from analysis.report.ladder import sentence as ladder_sentence
+from analysis.report.studies import batch_section
+from analysis.report.uncertainty import uncertainty_section
 from analysis.table import Runs
 
 
@@ -52,6 +56,25 @@ def test_a_batch_that_comes_nowhere_near_does_not_hide_the_others() -> None:
         assert one.critical is not None
         assert alone.critical is not None
         assert one.critical.batch == pytest.approx(alone.critical.batch, rel=1e-9)
+
+
+def test_the_report_gives_critical_batches_with_their_intervals_and_no_empty_table() -> None:
+    summary = summarize(batches(700.0, noise=0.002))
+    section = batch_section(summary)
+    assert section is not None
+    (answer,) = section.answers
+    assert answer.count("tokens at loss") == answer.count("(90 %: ") == 2
+    uncertainty = uncertainty_section(summary)  # one size: no approach has an exponent to list
+    assert [block.kind for block in uncertainty.blocks] == ["missing"]
+
+
+def test_a_law_is_held_against_each_simpler_method() -> None:
+    law, pure, slope = (
+        Score(method=name, errors=(0.01, -0.01), compute=(1.1, 1.1), hits=2, half_width=0.05, interval_score=score)
+        for name, score in (("law", 0.11), ("power law", 0.2), ("local slope", 0.09))
+    )
+    said = ladder_sentence((law, pure, slope), 0.9)
+    assert "better than that of the power law and worse than that of the local slope" in said
 
 
 def test_settings_that_are_no_batches_are_refused() -> None:
