@@ -56,9 +56,7 @@ def sentence(transfer: RateTransfer) -> str:
     flat = sum(best.point.inside and best.log2_se is None for best in transfer.rates)
     unlocated = [f"{ends} at the end of the rates tried"] if ends else []
     unlocated += [f"{flat} in a valley that is flat beside the noise"] if flat else []
-    unbracketed = (
-        f" Of {len(transfer.rates)} best rates {' and '.join(unlocated)} could not be located." if unlocated else ""
-    )
+    unbracketed = f" Not located of {len(transfer.rates)} best rates: {', '.join(unlocated)}." if unlocated else ""
     if transfer.width is None:
         return f"{name}fewer than three widths have a best rate that could be located: no slope.{unbracketed}"
     more = "" if transfer.tokens is None else f" On tokens it is {_slope(transfer.tokens)}."

@@ -168,7 +168,7 @@ def test_rates_that_cannot_be_located_are_counted_and_not_drawn() -> None:
         section = transfer_section(summarize(frame.reset_index(drop=True)))
         assert section is not None
         assert [block.name for block in section.blocks if isinstance(block, Exhibit)] == names
-    assert "Of 5 best rates 5 at the end of the rates tried could not be located." in section.answers[0]
+    assert "Not located of 5 best rates: 5 at the end of the rates tried." in section.answers[0]
 
 
 def test_a_table_without_tuned_rates_says_what_is_missing() -> None:
