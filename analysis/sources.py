@@ -13,6 +13,9 @@ import pyarrow as pa
 from analysis.errors import SourceError
 from analysis.stores import is_store, store_curves, store_rows
 
+CURVES_FILE = "curves.parquet"
+"""Loss curves beside the runs of a folder, as the gallery keeps them: no table of runs."""
+
 _SUFFIXES = ".csv, .tsv, .json, .jsonl, .ndjson, .parquet"
 
 
@@ -51,6 +54,8 @@ def read_curves(source: str | os.PathLike[str] | pd.DataFrame) -> pd.DataFrame:
     if not isinstance(source, pd.DataFrame) and is_store(source):
         stored: pd.DataFrame = store_curves(source).to_pandas()
         return stored
+    if not isinstance(source, pd.DataFrame) and has_curves(source):
+        source = Path(source) / CURVES_FILE
     frame, name = load_frame(source)
     absent = [column for column in ("run_id", "tokens", "flops", "train_loss") if column not in frame]
     if absent:
@@ -61,11 +66,16 @@ def read_curves(source: str | os.PathLike[str] | pd.DataFrame) -> pd.DataFrame:
     return frame
 
 
+def has_curves(source: str | os.PathLike[str]) -> bool:
+    """Whether a source is a store, or a folder with loss curves beside its runs."""
+    return is_store(source) or (Path(source) / CURVES_FILE).is_file()
+
+
 def _load_folder(path: Path) -> pd.DataFrame:
     if is_store(path):
         stored: pd.DataFrame = store_rows(path).to_pandas()
         return stored
-    parts = sorted(path.glob("*.parquet"))
+    parts = [part for part in sorted(path.glob("*.parquet")) if part.name != CURVES_FILE]
     if not parts:
         raise SourceError(
             f"{path} is a folder without Parquet files, and not a store. Expected runs/NAME or a folder of .parquet."

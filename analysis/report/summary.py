@@ -27,7 +27,7 @@ from analysis.report.headline import AnyFit, Headline, Optima, choose_headline, 
 from analysis.report.origin import Origin, origin_of
 from analysis.report.outcome import Failed, attempt, found
 from analysis.results import Dropped, FitWarning
-from analysis.sources import load_frame, read_curves
+from analysis.sources import has_curves, load_frame, read_curves
 from analysis.stores import is_store
 from analysis.table import Runs
 from analysis.tuning import one_point_each
@@ -208,7 +208,7 @@ def _origin(source: str | os.PathLike[str]) -> Origin:
 
 
 def _curves(source: str | os.PathLike[str]) -> pd.DataFrame | None:
-    return read_curves(source) if is_store(source) else None
+    return read_curves(source) if has_curves(source) else None
 
 
 def _predictions(source: str | os.PathLike[str]) -> tuple[tuple[str, dict[str, Any]], ...]:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import ConventionError, FitError, SourceError, drop_highest, read_runs
+from analysis import ConventionError, FitError, SourceError, drop_highest, read_curves, read_runs
 
 
 def sample(**columns: Any) -> pd.DataFrame:
@@ -43,6 +43,10 @@ def test_folder_of_parquet_and_json_columns(tmp_path: Path) -> None:
     for i in range(2):
         sample(seed=[i] * 3).to_parquet(tmp_path / f"part-{i}.parquet")
     assert len(read_runs(tmp_path)) == 6
+    curves = pd.DataFrame({"run_id": ["r0"], "tokens": [1e6], "flops": [6e12], "train_loss": [3.0]})
+    curves.to_parquet(tmp_path / "curves.parquet")
+    assert len(read_runs(tmp_path)) == 6  # as the gallery keeps them: curves are no runs
+    assert list(read_curves(tmp_path)["train_loss"]) == [3.0]
     (tmp_path / "columns.json").write_text(json.dumps(sample().to_dict("list")))
     assert len(read_runs(tmp_path / "columns.json")) == 3
 
