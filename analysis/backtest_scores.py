@@ -78,7 +78,8 @@ class Backtest:
             f"{notation.flops(fold.target)} FLOPs (rmse {fold.rmse or 0.0:.3f} over {fold.points} points)"
         )
         if fold.covered is not None:
-            words += f", {fold.covered:.0%} of them inside their {self.level:.0%} intervals"
+            inside = round(fold.covered * fold.points)
+            words += f", {inside} of them inside their {notation.percent(self.level)} intervals"
         if fold.params_ratio is not None:
             words += f", N* off by a factor {fold.params_ratio:.2f}"
         return words

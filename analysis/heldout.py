@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from analysis import notation
 from analysis.backtest_scores import Backtest, FoldScore
 from analysis.errors import FitError, LawError
 from analysis.fitting.optimum import Optimum
@@ -225,10 +226,9 @@ def _warnings(result: Backtest, forms: Sequence[str]) -> list[FitWarning]:
         slack = 2 * np.sqrt(result.level * (1 - result.level) / points)
         if covered < result.level - slack:
             message = (
-                f"{covered:.0%} of {points} points at the largest budget lie inside {result.level:.0%} intervals of "
-                f"{result.chosen} fitted "
-                "on smaller ones: it is surer of itself than it may be. Widen its intervals when extrapolating, or "
-                "try other forms."
+                f"{round(covered * points)} of {points} points at the largest budget lie inside the "
+                f"{notation.percent(result.level)} intervals of {result.chosen} fitted on smaller ones: the intervals are too "
+                "narrow. Widen them when extrapolating, or try other forms."
             )
             found.append(FitWarning("undercoverage", message, 3.5))
     return found

@@ -70,7 +70,7 @@ def _floor(problem: Problem, theta: Array, certificate: Certificate) -> Iterator
         if powers:
             reason = f"{value} can't be told from the term whose power {powers[0]} stopped at its limit."
         elif errors[k] > UNKNOWN_FLOOR:
-            reason = f"{value} is known to {100 * errors[k]:.0f} % only (standard error)."
+            reason = f"{value} is hardly known: its standard error is {100 * errors[k]:.0f} % of it."
         else:
             continue
         advice = "Extrapolations depend on it: add larger runs, or fix it from another fit."
@@ -176,8 +176,8 @@ def _influence(
     if strong:
         yield FitWarning(
             "influential_runs",
-            f"leaving out {', '.join(strong[:5])} alone moves a coefficient by more than its standard error "
-            f"(up to {shift.max():.1f}). Check these runs, or repeat them.",
+            f"leaving out {'' if len(strong) == 1 else 'any one of '}{', '.join(strong[:5])} moves a coefficient by more than "
+            f"its standard error (up to {shift.max():.1f}). Check these runs, or repeat them.",
             2.0,
         )
 
