@@ -115,7 +115,8 @@ def _history(origin: Origin, steps: Sequence[Step], setting: str | None) -> Exhi
         title=f"The target's interval against FLOPs reserved: {label}" + (f", {setting}" if setting else ""),
         description=(
             f"From {first} at {notation.flops(flops[0])} FLOPs to {last} at {notation.flops(flops[-1])}, by the sampler's own "
-            f"law ({notation.percent(origin.level)})."
+            f"law ({notation.percent(origin.level)}). That law may bend with scale, so that its interval is wider than those "
+            "above, which take a power law as given."
         ),
         draw=lambda: history_figure(flops, value, low, high, label=label, write=write, log=quantity == "params"),
         data=grid(
