@@ -186,11 +186,14 @@ def _mode(
         residuals, off = observed - predicted, at - prior.mean
         return float(weights @ residuals**2 + precision @ off**2), residuals, jacobian
 
-    value, residuals, jacobian = examine(theta)
-    information = np.diag(precision)
-    for _ in range(MAX_STEPS):
+    def inform(jacobian: Array) -> Array:
         information = jacobian.T @ (jacobian * weights[:, None])
         information[diagonal] += precision
+        return information
+
+    value, residuals, jacobian = examine(theta)
+    information = inform(jacobian)
+    for _ in range(MAX_STEPS):
         downhill = jacobian.T @ (weights * residuals) - precision * (theta - prior.mean)
         damped = information.copy()
         damped[diagonal] *= 1 + damping
@@ -200,6 +203,8 @@ def _mode(
         tried = examine(theta + step)
         if tried[0] < value:
             theta, damping = theta + step, damping / 5
+            if tried[2] is not jacobian:  # a linear surface has one everywhere
+                information = inform(tried[2])
             value, residuals, jacobian = tried
         else:
             damping *= 8

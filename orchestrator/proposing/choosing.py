@@ -177,6 +177,8 @@ class _Free:
 
 def _shortest_first(space: Space, runs: Collection[str]) -> Collection[str]:
     """Runs in the order in which those of a trunk are made."""
+    if not space.branches:
+        return runs
     return sorted(runs, key=lambda run_id: space.branches[run_id].steps if run_id in space.branches else 0)
 
 

@@ -63,9 +63,10 @@ class PointSampler(optuna.samplers.BaseSampler):
 
     def run_of(self, params: Mapping[str, Any]) -> str | None:
         """The run of a trial's parameters; None for those of no point."""
-        if not {"curve", "size", "seed"} <= params.keys():
+        try:
+            return self._runs.get((params["curve"], params["size"], params["seed"]))
+        except KeyError:
             return None
-        return self._runs.get((params["curve"], params["size"], params["seed"]))
 
     def params_of(self, run_id: str) -> dict[str, int]:
         """A run as a trial's parameters."""
