@@ -167,7 +167,7 @@ def summarize(source: Source | Runs, *, setting: str | None = None, seed: int = 
         setting=setting,
         whole=whole,
         runs=runs,
-        predictions=() if isinstance(source, (Runs, pd.DataFrame)) or not is_store(source) else _predictions(source),
+        predictions=() if isinstance(source, (Runs, pd.DataFrame)) else _predictions(source),
         curves=curves,
         minima=_minima(isoflop, runs),
         isoflop=isoflop,
@@ -203,8 +203,13 @@ def _only(whole: Runs | Failed, setting: str | None) -> Runs | Failed:
     return whole if isinstance(whole, Failed) or setting is None else whole.where(setting=setting)
 
 
+def _has_documents(source: str | os.PathLike[str]) -> bool:
+    """Whether sweep files and predictions may lie beside the runs: in a store, or in a folder that was kept of one."""
+    return is_store(source) or Path(source).is_dir()
+
+
 def _origin(source: str | os.PathLike[str]) -> Origin:
-    return origin_of(source) if is_store(source) else Origin()
+    return origin_of(source) if _has_documents(source) else Origin()
 
 
 def _curves(source: str | os.PathLike[str]) -> pd.DataFrame | None:
@@ -214,7 +219,7 @@ def _curves(source: str | os.PathLike[str]) -> pd.DataFrame | None:
 def _predictions(source: str | os.PathLike[str]) -> tuple[tuple[str, dict[str, Any]], ...]:
     from analysis.ladder import read_predictions
 
-    return tuple(read_predictions(source))
+    return tuple(read_predictions(source)) if _has_documents(source) else ()
 
 
 def _title(rows: pd.DataFrame, name: str) -> str:

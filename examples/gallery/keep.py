@@ -1,4 +1,4 @@
-"""Keep a finished sweep in the gallery: tables, predictions and report, under the sweep's name or another.
+"""Keep a finished sweep in the gallery: tables, sweep file, predictions and report, under the sweep's name or another.
 
 python examples/gallery/keep.py runs/ladder [NAME]
 """
@@ -19,6 +19,9 @@ GALLERY = Path(__file__).resolve().parent
 NOT_KEPT = ["host", "finished_at"]
 """Columns that say where and when, not what."""
 
+DOCUMENTS = ["sweeps", "predictions"]
+"""What a report reads beside the tables: with these `isoflop report examples/gallery/NAME` writes it again."""
+
 
 def keep(store: str, name: str | None = None) -> Path:
     """Copy what shows a sweep's result; gives the folder."""
@@ -27,9 +30,9 @@ def keep(store: str, name: str | None = None) -> Path:
     folder.mkdir(exist_ok=True)
     pq.write_table(runs.drop_columns(NOT_KEPT), folder / "runs.parquet", compression="zstd")
     pq.write_table(store_curves(store), folder / "curves.parquet", compression="zstd")
-    for kept in sorted(Path(store).glob("predictions/*.json")):
-        (folder / "predictions").mkdir(exist_ok=True)
-        shutil.copyfile(kept, folder / "predictions" / kept.name)
+    for kept in sorted(path for part in DOCUMENTS for path in Path(store).glob(f"{part}/*.json")):
+        (folder / kept.parent.name).mkdir(exist_ok=True)
+        shutil.copyfile(kept, folder / kept.parent.name / kept.name)
     write_report(store, folder / "report.html")
     return folder
 

@@ -141,3 +141,12 @@ def test_a_table_has_no_origin(tmp_path: Path) -> None:
     summary = summarize(tmp_path / "runs.csv")
     assert summary.origin.sampler is None
     assert "sweep file, content hash" not in dict(provenance_facts(summary))
+
+
+def test_a_folder_that_was_kept_of_a_store_says_the_same(tmp_path: Path) -> None:
+    """As the gallery keeps them: tables at the top, and the sweep file beside."""
+    planted_rows().to_parquet(tmp_path / "runs.parquet")
+    (tmp_path / "sweeps").mkdir()
+    document = {"format": 1, "hash": "0123456789abcdef", "sweep": GRID_SWEEP, "made_with": MADE_WITH}
+    (tmp_path / "sweeps/000000.json").write_text(json.dumps(document))
+    assert summarize(tmp_path).origin.sweep["name"] == "planted"
