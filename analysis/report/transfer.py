@@ -34,7 +34,8 @@ def transfer_section(summary: Summary) -> Section | None:
     rows = [_row(transfer, best) for transfer in made for best in transfer.rates]
     header = ("setting", "width", "tokens", "best rate", "± octaves", "loss", "±", "rates tried")
     data = grid("Best rates", header, rows)
-    answers = tuple(sentence(transfer) for transfer in made)
+    sentences = tuple(sentence(transfer) for transfer in made)
+    answers = tuple(said for said, transfer in zip(sentences, made, strict=True) if transfer.width is not None)
     valleys = Exhibit(
         name="rate-valleys", main=True, title="Loss against learning rate at each width",
         description=f"{len(rows)} valleys, one for each width and number of tokens; a star is a best rate that is located.",
@@ -45,8 +46,11 @@ def transfer_section(summary: Summary) -> Section | None:
         description="Best rates that are located, with bars of one standard error, and the fitted lines.",
         draw=lambda: best_rates_figure(made), data=data,
     )  # fmt: skip
-    blocks = (Text(text=lead), Text(kind="list", items=answers), valleys, *((against_width,) if located else ()))
-    return Section(name="transfer", title="Best learning rates", blocks=blocks, answers=answers)
+    blocks = (Text(text=lead), Text(kind="list", items=sentences), valleys, *((against_width,) if located else ()))
+    return Section(name="transfer", title="Best learning rates", blocks=blocks, answers=answers or (_NO_SLOPE,))
+
+
+_NO_SLOPE = "Fewer than three widths have a best rate that could be located: no slope on width."
 
 
 def sentence(transfer: RateTransfer) -> str:

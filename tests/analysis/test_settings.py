@@ -12,7 +12,7 @@ import pytest
 from analysis import read_runs
 from analysis.errors import FitError
 from analysis.report import summarize
-from analysis.report.blocks import Exhibit
+from analysis.report.blocks import Exhibit, Text
 from analysis.report.settings import verdict
 from analysis.report.transfer import transfer_section
 from analysis.settings import Effect, compare_settings, on_source, sources_of
@@ -168,7 +168,9 @@ def test_rates_that_cannot_be_located_are_counted_and_not_drawn() -> None:
         section = transfer_section(summarize(frame.reset_index(drop=True)))
         assert section is not None
         assert [block.name for block in section.blocks if isinstance(block, Exhibit)] == names
-    assert "Not located of 5 best rates: 5 at the end of the rates tried." in section.answers[0]
+    assert section.answers == ("Fewer than three widths have a best rate that could be located: no slope on width.",)
+    (said,) = next(block.items for block in section.blocks if isinstance(block, Text) and block.items)
+    assert "Not located of 5 best rates: 5 at the end of the rates tried." in said
 
 
 def test_a_table_without_tuned_rates_says_what_is_missing() -> None:
