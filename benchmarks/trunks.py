@@ -9,7 +9,7 @@ Rates are chosen without the seed that is then scored, so that neither design pr
 
 `ratio` is the FLOPs of the single runs over those that the branches and their trunks cost, at the rates that were
 chosen. Printed besides: the mean paired difference branch minus single at every (N, D) with its standard error, and N*
-and a of both designs. About half an hour of one core; repeating the command continues where it stopped.
+and a of both designs. Some 40 minutes of one core; repeating the command continues where it stopped.
 """
 
 from __future__ import annotations
