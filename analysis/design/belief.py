@@ -179,7 +179,8 @@ def _mode(
 ) -> tuple[Array, float, Array, Array]:
     """Mode from one start: coordinates, minus twice the log posterior, residuals, and the information there."""
     weights, precision = evidence.count / variance, 1 / prior.sd**2
-    theta, damping, diagonal = start, 1e-3, np.diag_indices(len(start))
+    theta, diagonal = start, np.diag_indices(len(start))
+    damping = 0.0 if isinstance(surface, LinearSurface) else 1e-3  # one step is exact there
 
     def examine(at: Array) -> tuple[float, Array, Array]:
         predicted, jacobian = surface.predict(at, evidence.columns)

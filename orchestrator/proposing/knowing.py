@@ -284,7 +284,7 @@ def _compare(space: Space, results: Results, expected: Array, curve: int) -> _Co
         if parabola.coefficients[2] <= 0 or not low < parabola.vertex < high:
             return None
     residuals = loss - expected[cells]
-    about = residuals - fit_parabola(x, residuals, count)(x)
+    about = residuals - (seen(x) - law(x))  # a parabola's fit is linear in what it is fitted to
     return _Comparison(
         difference=seen.vertex - law.vertex,
         unit_se=seen.vertex_se(1.0),
