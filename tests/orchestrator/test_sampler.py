@@ -122,17 +122,27 @@ def test_a_sampler_waits_for_results_when_enough_is_under_way() -> None:
     assert asked.ask() is None
 
 
-def test_the_isoflop_sampler_brackets_first_and_then_learns() -> None:
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_the_isoflop_sampler_brackets_first_and_then_learns(seed: int) -> None:
     made = planned("isoflop", "sampling={together: 1}")
     points = {point.run_id: point for point in made.points}
-    order, asked = drive(made)
+    order, asked = drive(made, loss=lambda point: law(point, seed))
     records = [asked.record(run_id) for run_id in order]
     stages = [record["stage"] for record in records]
     assert stages[:9] == ["bracket"] * 9
-    assert set(stages[9:]) <= {"learn", "floor", "symmetric"}
-    assert stages[9:].count("learn") > 0.7 * len(stages[9:])  # noise alone may fire the guard now and then
+    assert {"learn"} <= set(stages[9:]) <= {"learn", "floor"}
     assert [points[run_id].curve for run_id in order[:6]] == [0, 0, 0, 1, 1, 1]
     assert points[order[8]].spec.seed == 1  # the middle again, to know the noise
+
+
+def test_noise_alone_hardly_ever_fires_the_guard() -> None:
+    """Of some hundred proposals under a law that holds one at most; with the first seed it does."""
+    made = planned("isoflop", "sampling={together: 1}")
+    fired = 0
+    for seed in range(6):
+        order, asked = drive(made, loss=lambda point, seed=seed: law(point, seed))  # type: ignore[misc]
+        fired += sum(asked.record(run_id)["stage"] == "symmetric" for run_id in order)
+    assert fired <= 1
 
 
 def test_flops_that_would_be_left_over_are_spent(monkeypatch: pytest.MonkeyPatch) -> None:
