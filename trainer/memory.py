@@ -4,7 +4,7 @@ The formula is for the path that a GPU takes: autograd over the model's function
 With n = micro-batch x context tokens, width D, L blocks and c bytes of the matrix products' dtype it adds up
 
 - parameters, 4 P, and their copy in bf16, 2 P, where products are in bf16;
-- optimiser state and rates: 12 P for AdamW, 8 P for SGD, 4 P of the blocks and 12 P of the rest for Muon;
+- optimiser state: 8 P for AdamW, 4 P for SGD, 4 P of the blocks and 8 P of the rest for Muon;
 - the gradient, 4 P, as much again where a batch goes through in parts, and twice as much where its noise is measured;
 - activations, what autograd keeps from the forward pass for the backward one: per block and token the residual stream
   twice, the two normed inputs, queries, keys, values and what attention gave, and the feed-forward part's inputs and
@@ -80,7 +80,7 @@ class Footprint:
 
     Attributes:
         parameters: Parameters, and their copy for matrix products.
-        optimizer: State of the update rule, and every parameter's rate.
+        optimizer: State of the update rule.
         gradient: Gradients that last over a step.
         activations: What the forward pass keeps for the backward one.
         working: Temporary tensors at their largest.
@@ -146,10 +146,10 @@ def _optimizer_bytes(spec: RunSpec) -> int:
     counts = count_params(spec.model)
     rest = counts.total - counts.body
     if isinstance(spec.optimizer, SGD):
-        return 2 * counts.total * FP32
+        return counts.total * FP32
     if isinstance(spec.optimizer, Muon):
-        return (counts.body + 3 * rest) * FP32
-    return 3 * counts.total * FP32
+        return (counts.body + 2 * rest) * FP32
+    return 2 * counts.total * FP32
 
 
 def _last_bytes(spec: RunSpec, c: int) -> int:

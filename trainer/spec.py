@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from trainer.errors import SpecError
 
-RECIPE_VERSION = 1
+RECIPE_VERSION = 2
 """Bumped whenever a change of the trainer changes the losses of an unchanged spec."""
 
 Activation = Literal["gelu", "swiglu", "relu2"]

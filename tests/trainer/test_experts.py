@@ -61,13 +61,14 @@ def test_imbalance_is_in_the_objective_and_not_in_the_loss(spec: RunSpec, with_s
 
 
 def test_learns_repeats_and_does_not_mind_micro_batches(spec: RunSpec, with_shape: Reshape, corpus: Path) -> None:
-    spec = replace(with_shape(spec, experts=4), steps=200, schedule=replace(spec.schedule, decay_steps=195))
+    short = replace(with_shape(spec, experts=4), steps=20, schedule=replace(spec.schedule, decay_steps=15))
+    spec = replace(short, steps=200, schedule=replace(spec.schedule, decay_steps=195))
     first, second = train(spec, Execution(corpus=corpus)), train(spec, Execution(corpus=corpus))
     assert first.loss is not None
     assert first.loss < 3.2  # ln 16 letters is 2.8; it starts at 5.5
     assert (first.loss, first.curve) == (second.loss, second.curve)
-    parts = train(spec, Execution(corpus=corpus, micro_batch=3))
-    assert parts.loss == pytest.approx(first.loss, abs=0.01)  # rounding may send a token to another expert
+    whole, parts = train(short, Execution(corpus=corpus)), train(short, Execution(corpus=corpus, micro_batch=3))
+    assert parts.loss == pytest.approx(whole.loss, abs=1e-6)  # later, rounding sends some token to another expert
 
 
 def test_a_dense_shape_keeps_its_identity(spec: RunSpec, with_shape: Reshape) -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from trainer import Parametrization, RunSpec, SpecError, Transformer
-from trainer.models.networks import build, initialize, rates
+from trainer.models.networks import build, initialize, rate_spans
 from trainer.models.operations import causal_attention, causal_mask, fused_attention, rotary_table
 from trainer.models.parameters import matrices
 
@@ -68,10 +68,12 @@ def test_position_enters_by_distance_only() -> None:
 
 def test_rates_follow_width_as_the_rule_says(spec: RunSpec, with_shape: Reshape) -> None:
     wide = with_shape(spec, width=64, heads=2, ffn_width=256)
-    mup = rates(wide.model, Parametrization(kind="mup", base_width=32), wide.optimizer)
-    assert mup.unique().tolist() == pytest.approx([wide.optimizer.learning_rate / 2, wide.optimizer.learning_rate])
-    standard = rates(wide.model, Parametrization(kind="standard"), wide.optimizer)
-    assert len(standard.unique()) == 1
+    mup = rate_spans(wide.model, Parametrization(kind="mup", base_width=32), wide.optimizer)
+    peak, total = wide.optimizer.learning_rate, len(initialize(wide.model, wide.parametrization, 0))
+    assert [rate for _, rate in mup] == pytest.approx([peak, peak / 2])  # the embedding, and all that lies behind it
+    assert (mup[0].span.start, mup[0].span.stop, mup[1].span.stop) == (0, mup[1].span.start, total)
+    standard = rate_spans(wide.model, Parametrization(kind="standard"), wide.optimizer)
+    assert standard == [(slice(0, total), peak)]
 
 
 @pytest.mark.parametrize(("width", "heads"), [(16, 3), (6, 6), (0, 1)])
@@ -135,5 +137,5 @@ def test_the_fused_attention_of_a_gpu_is_the_explicit_one(groups: int) -> None:
     generator = torch.Generator().manual_seed(0)
     q_HTK = torch.randn(4, groups * 16, 8, generator=generator)
     k_HTK, v_HTK = torch.randn(2, 4, 16, 8, generator=generator)
-    explicit = causal_attention(q_HTK, k_HTK, v_HTK, causal_mask(16, groups), 0.3)
-    assert torch.allclose(fused_attention(q_HTK, k_HTK, v_HTK, 0.3), explicit, atol=1e-5)
+    explicit = causal_attention(q_HTK, k_HTK, v_HTK, causal_mask(16, groups))
+    assert torch.allclose(fused_attention(q_HTK, k_HTK, v_HTK), explicit, atol=1e-5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from torch import Tensor
 from trainer import SGD, AdamW, Muon, Parametrization, RunSpec, from_dict, optimizers, run_id, to_dict, train
 from trainer.execution import Execution, Interrupted
 from trainer.models.networks import build as build_model
-from trainer.models.networks import initialize, layout
+from trainer.models.networks import initialize, layout, rate_spans
 from trainer.models.parameters import matrices
 from trainer.optimizers.muon import orthogonalized, scale
 from trainer.spec import Optimizer
@@ -77,6 +78,15 @@ def test_adamw_is_torchs(flat_rates: RunSpec, weight_decay: float) -> None:
         spec, gradients, lambda p: torch.optim.AdamW(p, 1e-2, (0.9, 0.99), eps=1e-6, weight_decay=weight_decay)
     )
     assert torch.allclose(ours(spec, gradients), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_independent_decay_does_not_know_the_rate(spec: RunSpec) -> None:
+    optimizer = AdamW(learning_rate=1e-2, head_multiplier=3.0, weight_decay=0.1, decay_rule="independent")
+    spec = replace(spec, optimizer=optimizer)
+    begun = initialize(spec.model, spec.parametrization, seed=0)
+    ended = ours(spec, [torch.zeros_like(begun)] * len(FACTORS))
+    expected = begun * math.prod(1 - 0.1 * factor for factor in FACTORS)
+    assert torch.allclose(ended, expected, rtol=1e-5, atol=0)
 
 
 @pytest.mark.parametrize(("momentum", "nesterov"), [(0.0, False), (0.9, False), (0.9, True)])
@@ -199,8 +209,11 @@ def test_rates_of_each_follow_width_by_its_own_rule(spec: RunSpec, with_shape: R
     wide = with_shape(spec, width=64)
 
     def rates(optimizer: Optimizer) -> dict[str, float]:
-        flat = optimizers.adamw.peak_rates(wide.model, Parametrization(kind="mup", base_width=16), optimizer)
-        return {part: float(each.mean()) for part, each in matrices(build_model(wide), flat).items()}
+        network, parametrization = build_model(wide), Parametrization(kind="mup", base_width=16)
+        flat = torch.full((sum(math.prod(part.shape) for part in network.parts),), math.nan)
+        for span, rate in rate_spans(wide.model, parametrization, optimizer):
+            flat[span] = rate
+        return {part: float(each.mean()) for part, each in matrices(network, flat).items()}
 
     sgd = rates(SGD(learning_rate=1.0))
     assert (sgd["embedding"], sgd["qkv.0"], sgd["head"]) == (4.0, 1.0, 0.25)

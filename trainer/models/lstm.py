@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from trainer.models.gradient import norm, norm_back, put_embedding, put_loss, put_product
+from trainer.models.gradient import add_norm_back, norm, put_embedding, put_loss, put_product
 from trainer.models.operations import rms_norm
 from trainer.models.parameters import Matrices, Part, head_matrix
 from trainer.models.parametrization import logit_scale
@@ -198,7 +198,7 @@ def _layer_back(
     put_product(gradients[f"state.{layer}"], kept.states_TBD[:-1].view(-1, D).to(model.dtype).t(), low_nG)
     put_product(gradients[f"input.{layer}"], kept.normed_nD.to(model.dtype).t(), low_nG)
     normed_nD = (low_nG @ weights[f"input.{layer}"].t()).float()
-    return grad_nD.add_(norm_back(normed_nD, kept.normed_nD, kept.scale_n1))
+    return add_norm_back(grad_nD, normed_nD, kept.normed_nD, kept.scale_n1)
 
 
 def _factors(kept: _Layer) -> Tensor:

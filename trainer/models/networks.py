@@ -43,6 +43,13 @@ class Network(NamedTuple):
     by_hand: Callable[[Matrices, Matrices, Tensor, Tensor], Tensor] | None
 
 
+class RateSpan(NamedTuple):
+    """A part of the flat vector whose parameters have one peak learning rate."""
+
+    span: slice
+    rate: float
+
+
 class Family(NamedTuple):
     """How models of one type of shape are laid out and built."""
 
@@ -102,11 +109,15 @@ def initialize(shape: Shape, parametrization: Parametrization, seed: int) -> Ten
     return torch.cat(drawn)
 
 
-def rates(shape: Shape, parametrization: Parametrization, optimizer: Optimizer) -> Tensor:
-    """Peak learning rate of every parameter, as one vector."""
-    return torch.cat(
-        [
-            torch.full((math.prod(part.shape),), learning_rate(part.group, shape, parametrization, optimizer))
-            for part in layout(shape)
-        ]
-    )
+def rate_spans(shape: Shape, parametrization: Parametrization, optimizer: Optimizer) -> list[RateSpan]:
+    """Peak learning rates, as the parts of the flat vector that have one in common, in their order."""
+    spans: list[RateSpan] = []
+    begin = 0
+    for part in layout(shape):
+        stop = begin + math.prod(part.shape)
+        rate = learning_rate(part.group, shape, parametrization, optimizer)
+        if spans and spans[-1].rate == rate:
+            begin = spans.pop().span.start
+        spans.append(RateSpan(slice(begin, stop), rate))
+        begin = stop
+    return spans

@@ -20,27 +20,27 @@ def rms_norm(x_nD: Tensor) -> Tensor:
     return x_nD / (x_nD.square().mean(-1, keepdim=True) + NORM_EPSILON).sqrt()
 
 
-def attention_weights(q_HTK: Tensor, k_HTK: Tensor, mask_TT: Tensor, scale: float) -> Tensor:
-    """softmax(scale q k' + mask), shape (H, G T, T)."""
-    return torch.softmax(torch.baddbmm(mask_TT, q_HTK, k_HTK.transpose(1, 2), alpha=scale), -1)
+def attention_scores(q_HTK: Tensor, k_HTK: Tensor, mask_TT: Tensor) -> Tensor:
+    """Scores q k' + mask of queries that are scaled already, shape (H, G T, T)."""
+    return torch.bmm(q_HTK, k_HTK.transpose(1, 2)).add_(mask_TT)
 
 
-def causal_attention(q_HTK: Tensor, k_HTK: Tensor, v_HTK: Tensor, mask_TT: Tensor, scale: float) -> Tensor:
-    """Attention by explicit matrix products on a CPU, by torch's fused kernel on a GPU.
+def causal_attention(q_HTK: Tensor, k_HTK: Tensor, v_HTK: Tensor, mask_TT: Tensor) -> Tensor:
+    """Attention of queries that are scaled already: by explicit products on a CPU, by torch's fused kernel on a GPU.
 
     On a CPU the fused kernel is no faster in fp32 at these sizes, and its backward in bf16 takes most of a step.
     """
     if q_HTK.is_cuda:
-        return fused_attention(q_HTK, k_HTK, v_HTK, scale)
-    return torch.bmm(attention_weights(q_HTK, k_HTK, mask_TT, scale), v_HTK)
+        return fused_attention(q_HTK, k_HTK, v_HTK)
+    return torch.bmm(torch.softmax(attention_scores(q_HTK, k_HTK, mask_TT), -1), v_HTK)
 
 
-def fused_attention(q_HTK: Tensor, k_HTK: Tensor, v_HTK: Tensor, scale: float) -> Tensor:
+def fused_attention(q_HTK: Tensor, k_HTK: Tensor, v_HTK: Tensor) -> Tensor:
     """The same by torch's fused kernel, which wants a key for every query."""
     G = q_HTK.shape[1] // k_HTK.shape[1]
     each_k, each_v = (x_HTK.repeat_interleave(G, 0) for x_HTK in (k_HTK, v_HTK))
     q = q_HTK.reshape(each_k.shape)
-    mixed = functional.scaled_dot_product_attention(q, each_k, each_v, is_causal=True, scale=scale)
+    mixed = functional.scaled_dot_product_attention(q, each_k, each_v, is_causal=True, scale=1.0)
     return mixed.reshape(q_HTK.shape)
 
 
@@ -59,7 +59,7 @@ def queries_keys_values(
 
 
 def turn(x_BTRMK: Tensor, rotary: Tensor) -> Tensor:
-    """Multiply neighbouring pairs of coordinates by unit complex numbers."""
+    """Multiply neighbouring pairs of coordinates by complex numbers."""
     if not rotary.is_complex():
         return _turn_in_reals(x_BTRMK, rotary)
     pairs = torch.view_as_complex(x_BTRMK.float().view(*x_BTRMK.shape[:-1], -1, 2))
@@ -85,15 +85,16 @@ def join_heads(x_HTK: Tensor, *, context: int, key_heads: int) -> Tensor:
     return x_HTK.view(H // key_heads, key_heads, rows // context, context, K).permute(0, 3, 2, 1, 4)
 
 
-def rotary_table(context: int, head_size: int, base: float, groups: int = 1) -> Tensor:
-    """Rotations of queries and keys, and of values by nothing, as unit complex numbers, shape (T, R, 1, K/2).
+def rotary_table(context: int, head_size: int, base: float, groups: int = 1, query_scale: float = 1.0) -> Tensor:
+    """Rotations of queries and keys, and of values by nothing, as complex numbers, shape (T, R, 1, K/2).
 
-    Su et al. 2021 (arXiv:2104.09864); neighbouring coordinates form a pair.
+    Su et al. 2021 (arXiv:2104.09864); neighbouring coordinates form a pair. Those of queries have the length
+    `query_scale`, so that scores need no factor of their own.
     """
     pairs = torch.arange(head_size // 2, dtype=torch.float64)
     angles = torch.arange(context, dtype=torch.float64)[:, None] * base ** (-2 * pairs / head_size)
     turned = torch.polar(torch.ones_like(angles), angles)
-    rows = [turned] * (groups + 1) + [torch.ones_like(turned)]
+    rows = [turned * query_scale] * groups + [turned, torch.ones_like(turned)]
     return torch.stack(rows, 1)[:, :, None].to(torch.complex64)
 
 

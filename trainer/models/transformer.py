@@ -65,17 +65,17 @@ class Model:
         shape: Shape of the network.
         parts: Its matrices.
         dtype: Arithmetic of the matrix products; the residual stream, norms and the softmax of the loss stay in fp32.
-        attention_scale: Factor of q·k.
+        query_scale: Factor of queries, where it is no part of their rotations.
         logit_scale: Factor of the logits.
         rotary: Table of rotations, shape (T, R, 1, K/2); None without rotary positions.
-        rotary_back: Its inverse, which turns gradients back.
+        rotary_back: Its conjugate, which turns gradients back.
         mask: Causal mask, shape (G T, T).
     """
 
     shape: Transformer
     parts: tuple[Part, ...]
     dtype: torch.dtype
-    attention_scale: float
+    query_scale: float
     logit_scale: float
     rotary: Tensor | None
     rotary_back: Tensor | None
@@ -86,13 +86,15 @@ def build(spec: RunSpec, device: str = "cpu") -> Model:
     """The model of a spec, without parameters."""
     shape = spec.model
     assert isinstance(shape, Transformer)
-    rotary = _rotary(shape)
+    scale = attention_scale(shape, spec.parametrization)
+    scaled_by_turning = shape.positions == "rotary" and not shape.qk_norm  # the norm would take a scale out again
+    rotary = _rotary(shape, scale if scaled_by_turning else 1.0)
     dtype = torch.bfloat16 if spec.precision == "bf16" else torch.float32
     return Model(
         shape=shape,
         parts=layout(shape),
         dtype=dtype,
-        attention_scale=attention_scale(shape, spec.parametrization),
+        query_scale=1.0 if scaled_by_turning else scale,
         logit_scale=logit_scale(shape, spec.parametrization),
         rotary=None if rotary is None else rotary.to(device),
         rotary_back=None if rotary is None else rotary.conj().resolve_conj().to(device),
@@ -100,11 +102,11 @@ def build(spec: RunSpec, device: str = "cpu") -> Model:
     )
 
 
-def _rotary(shape: Transformer) -> Tensor | None:
+def _rotary(shape: Transformer, query_scale: float) -> Tensor | None:
     if shape.positions != "rotary":
         return None
     base = ROTARY_BASE_OVER_CONTEXT * shape.context
-    return rotary_table(shape.context, shape.head_size, base, shape.groups)
+    return rotary_table(shape.context, shape.head_size, base, shape.groups, query_scale)
 
 
 def hidden(model: Model, weights: Matrices, tokens_BT: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -151,7 +153,9 @@ def attention(model: Model, weights: Matrices, layer: int, normed_nD: Tensor) ->
     q_HTK, k_HTK, v_HTK = queries_keys_values(qkv_nP, model.rotary, context=T, groups=G, key_heads=M)
     if model.shape.qk_norm:
         q_HTK, k_HTK = (rms_norm(x_HTK.float()).to(model.dtype) for x_HTK in (q_HTK, k_HTK))
-    mixed_HTK = causal_attention(q_HTK, k_HTK, v_HTK, model.mask, model.attention_scale)
+    if model.query_scale != 1:
+        q_HTK = q_HTK * model.query_scale
+    mixed_HTK = causal_attention(q_HTK, k_HTK, v_HTK, model.mask)
     mixed_nD = join_heads(mixed_HTK, context=T, key_heads=M).reshape(normed_nD.shape)
     return mixed_nD @ weights[f"out.{layer}"]
 

@@ -1,16 +1,15 @@
-"""AdamW on a flat vector, with a learning rate for every parameter."""
+"""AdamW on a flat vector, by torch's fused kernel."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from trainer.models.networks import rates as peak_rates
-from trainer.optimizers.rules import Update, decay
+from trainer.models.networks import RateSpan, rate_spans
+from trainer.optimizers.rules import Update
 from trainer.spec import AdamW, Muon, RunSpec
-
-CHUNK = 1 << 16
-"""Parameters per pass, so that a pass's five vectors stay in a core's cache; a whole number of vector registers."""
 
 
 def start(spec: RunSpec, parameters: Tensor) -> dict[str, Tensor]:
@@ -21,36 +20,34 @@ def start(spec: RunSpec, parameters: Tensor) -> dict[str, Tensor]:
 def bind(spec: RunSpec, parameters: Tensor, gradient: Tensor, state: dict[str, Tensor]) -> Update:
     """A step over all parameters."""
     assert isinstance(spec.optimizer, AdamW)
-    rates = peak_rates(spec.model, spec.parametrization, spec.optimizer).to(parameters.device)
-    return update(spec.optimizer, parameters, gradient, state["first"], state["second"], rates)
+    spans = rate_spans(spec.model, spec.parametrization, spec.optimizer)
+    return update(spec.optimizer, (parameters, gradient, state["first"], state["second"]), spans)
 
 
 def update(
-    optimizer: AdamW | Muon, parameters: Tensor, gradient: Tensor, first: Tensor, second: Tensor, rates: Tensor
+    optimizer: AdamW | Muon, tensors: tuple[Tensor, Tensor, Tensor, Tensor], spans: Sequence[RateSpan]
 ) -> Update:
-    """A step over some parameters, all tensors of one length.
+    """A step over parameters, their gradient and its two running means, vectors of one length: a pass for each rate.
 
     Adam with bias correction (Kingma & Ba 2015), decay decoupled (Loshchilov & Hutter 2019).
     """
-    whole = (parameters, gradient, first, second, rates)
-    size = CHUNK if parameters.device.type == "cpu" else len(parameters)
-    chunks = list(zip(*(torch.split(each, max(size, 1)) for each in whole), strict=True))
+    steps = torch.zeros((), device=tensors[0].device)
+    passes = [(rate, [[tensor[span]] for tensor in tensors]) for span, rate in spans]
 
     def step(before: int, factor: float) -> None:
-        for chunk in chunks:
-            _step(*chunk, optimizer=optimizer, before=before, factor=factor)
+        steps.fill_(before + 1)
+        for rate, (parameters, gradient, first, second) in passes:
+            torch._fused_adamw_(
+                parameters, gradient, first, second, [], [steps],
+                lr=factor * rate, beta1=optimizer.beta1, beta2=optimizer.beta2, eps=optimizer.epsilon,
+                weight_decay=_decay_over_rate(optimizer, rate), amsgrad=False, maximize=False,
+            )  # fmt: skip
 
     return step
 
 
-def _step(
-    parameters: Tensor, gradient: Tensor, first: Tensor, second: Tensor, rates: Tensor,
-    *, optimizer: AdamW | Muon, before: int, factor: float,
-) -> None:  # fmt: skip
-    beta1, beta2 = optimizer.beta1, optimizer.beta2
-    decay(parameters, rates, optimizer, factor)
-    first.lerp_(gradient, 1 - beta1)
-    second.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
-    bias1, bias2 = 1 - beta1 ** (before + 1), 1 - beta2 ** (before + 1)
-    root = second.sqrt().add_(optimizer.epsilon * bias2**0.5)
-    parameters.addcmul_(torch.div(first, root, out=root), rates, value=-factor * bias2**0.5 / bias1)
+def _decay_over_rate(optimizer: AdamW | Muon, rate: float) -> float:
+    """Weight decay as the kernel takes it, which multiplies it by the rate."""
+    if optimizer.decay_rule == "coupled" or not optimizer.weight_decay:
+        return optimizer.weight_decay
+    return optimizer.weight_decay / rate

@@ -15,8 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from trainer.models.networks import layout
-from trainer.models.networks import rates as peak_rates
+from trainer.models.networks import RateSpan, layout
 from trainer.models.parameters import Part
 from trainer.models.parametrization import learning_rate, update_of
 from trainer.optimizers import adamw
@@ -59,7 +58,7 @@ class _Matrix:
 def start(spec: RunSpec, parameters: Tensor) -> dict[str, Tensor]:
     """Momentum of the blocks' matrices, shape by shape, and the two moments of everything else."""
     matrices, others = _divided(spec)
-    rest = sum(stop - begin for begin, stop in others)
+    rest = sum(span.stop - span.start for span, _ in others)
     return {
         "momentum": parameters.new_zeros(sum(matrix.rows * matrix.columns for matrix in matrices)),
         "first": parameters.new_zeros(rest),
@@ -80,15 +79,13 @@ def bind(spec: RunSpec, parameters: Tensor, gradient: Tensor, state: dict[str, T
         momentum_nRC = state["momentum"][used : used + len(group) * R * C].view(-1, R, C)
         used += len(group) * R * C
         updates.append(_matrices_update(optimizer, group, parameters, gradient, momentum_nRC))
-    rates, used = peak_rates(spec.model, spec.parametrization, optimizer).to(parameters.device), 0
-    for begin, stop in others:
-        first, second = (state[name][used : used + stop - begin] for name in ("first", "second"))
-        used += stop - begin
-        updates.append(
-            adamw.update(
-                optimizer, parameters[begin:stop], gradient[begin:stop], first, second, rates[begin:stop].clone()
-            )
-        )
+    used = 0
+    for span, rate in others:
+        size = span.stop - span.start
+        first, second = (state[name][used : used + size] for name in ("first", "second"))
+        used += size
+        tensors = parameters[span], gradient[span], first, second
+        updates.append(adamw.update(optimizer, tensors, [RateSpan(slice(None), rate)]))
 
     def step(before: int, factor: float) -> None:
         for each in updates:
@@ -135,15 +132,16 @@ def _matrices_update(
     return step
 
 
-def _divided(spec: RunSpec) -> tuple[list[_Matrix], list[tuple[int, int]]]:
+def _divided(spec: RunSpec) -> tuple[list[_Matrix], list[RateSpan]]:
     """The matrices that Muon updates, and the spans of the flat vector that AdamW does."""
     matrices: list[_Matrix] = []
-    others: list[tuple[int, int]] = []
+    others: list[RateSpan] = []
     begin = 0
     for part in layout(spec.model):
         stop = begin + math.prod(part.shape)
         if update_of(part.group, spec.optimizer) == "adam":
-            others.append((begin, stop))
+            rate = learning_rate(part.group, spec.model, spec.parametrization, spec.optimizer)
+            others.append(RateSpan(slice(begin, stop), rate))
         else:
             matrices += _matrices(spec, part, begin)
         begin = stop

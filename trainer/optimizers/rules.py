@@ -18,13 +18,8 @@ Bind = Callable[[RunSpec, Tensor, Tensor, dict[str, Tensor]], Update]
 """Ties a rule to parameters, their gradient (of the mean loss, clipped) and the state."""
 
 
-def decay(parameters: Tensor, rates: Tensor | float, optimizer: Optimizer, factor: float) -> None:
+def decay(parameters: Tensor, rate: float, optimizer: Optimizer, factor: float) -> None:
     """Shrink parameters in place by the optimiser's weight decay, by one of its two rules."""
-    if not optimizer.weight_decay:
-        return
-    if optimizer.decay_rule == "independent":
-        parameters.mul_(1 - factor * optimizer.weight_decay)
-    elif isinstance(rates, Tensor):
-        parameters.addcmul_(parameters, rates, value=-factor * optimizer.weight_decay)
-    else:
-        parameters.mul_(1 - factor * rates * optimizer.weight_decay)
+    if optimizer.weight_decay:
+        by = factor * optimizer.weight_decay
+        parameters.mul_(1 - (by if optimizer.decay_rule == "independent" else by * rate))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from trainer.models.networks import rates as peak_rates
+from trainer.models.networks import rate_spans
 from trainer.optimizers.rules import Update, decay
 from trainer.spec import SGD, RunSpec
 
@@ -19,12 +19,13 @@ def bind(spec: RunSpec, parameters: Tensor, gradient: Tensor, state: dict[str, T
     """A step: m <- momentum m + g; p <- p - rate m, or with Nesterov's look ahead p - rate (g + momentum m)."""
     optimizer, momentum = spec.optimizer, state["momentum"]
     assert isinstance(optimizer, SGD)
-    rates = peak_rates(spec.model, spec.parametrization, optimizer).to(parameters.device)
+    spans = rate_spans(spec.model, spec.parametrization, optimizer)
 
     def step(before: int, factor: float) -> None:
-        decay(parameters, rates, optimizer, factor)
         momentum.mul_(optimizer.momentum).add_(gradient)
         ahead = gradient.add(momentum, alpha=optimizer.momentum) if optimizer.nesterov else momentum
-        parameters.addcmul_(ahead, rates, value=-factor)
+        for span, rate in spans:
+            decay(parameters[span], rate, optimizer, factor)
+            parameters[span].add_(ahead[span], alpha=-factor * rate)
 
     return step
