@@ -103,7 +103,7 @@ def _widths(rule: ShapeRule) -> Iterator[int]:
 
 
 def nearest_shape(params: float, rule: ShapeRule, convention: ParamConvention) -> Shape:
-    """The shape under `rule` whose N is nearest to `params` by ratio.
+    """The shape under `rule` whose N is nearest to `params` by ratio, of widths that heads of about the rule's size divide.
 
     Raises:
         SpecError: The smallest shape of the rule has more than twice the parameters.
@@ -111,6 +111,8 @@ def nearest_shape(params: float, rule: ShapeRule, convention: ParamConvention) -
     best: tuple[float, Shape] | None = None
     for width in _widths(rule):
         shape = rule.shape(width)
+        if isinstance(shape, Transformer) and 2 * shape.head_size < min(rule.head_size, width):
+            continue  # such as width 296, of which only 37 heads of 8 have an even size up to 64
         realised = count_params(shape).under(convention)
         distance = abs(math.log(realised / params))
         if best is None or distance < best[0]:
