@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from orchestrator.version import code_version
+from trainer import RECIPE_VERSION
 
 PACKAGES = ("torch", "ray", "optuna", "numpy")
 
@@ -25,6 +26,7 @@ def made_with(folder: Path | None = None) -> dict[str, Any]:
     """
     return {
         "isoflop": code_version(),
+        "recipe": RECIPE_VERSION,
         "python": platform.python_version(),
         "packages": {name: version for name in PACKAGES if (version := _version(name)) is not None},
         "git": git_state(folder or Path.cwd()),

@@ -21,11 +21,12 @@ from orchestrator.observing import Observer, Result, Snapshot
 from orchestrator.planning import Plan, Point, plan
 from orchestrator.provenance import made_with
 from orchestrator.status import failed_count
-from orchestrator.store import ObjectExists, Store
+from orchestrator.store import Document, ObjectExists, Store
 from orchestrator.store.contents import Contents, read_contents
 from orchestrator.store.lease import acquire
 from orchestrator.sweep import Resources, Sweep
 from orchestrator.version import refuse_shadowed_packages
+from trainer import RECIPE_VERSION
 
 DEFAULT_MAX_HOURS = 12.0
 """Longest predicted wall time that starts unasked (chosen: a night)."""
@@ -192,24 +193,44 @@ def _ask_about_time(made: Plan, options: Options) -> None:
 
 
 def _ask_about_changes(made: Plan, store: Store, options: Options) -> Contents | None:
-    """Show what a changed sweep file means, and keep it; returns what had to be read for that."""
+    """Show what a changed sweep file or recipe means, and keep it; returns what had to be read for that."""
     revisions = store.sweeps()
-    if revisions and revisions[-1]["hash"] == made.sweep.content_hash:
+    older = _other_recipe(made.sweep, revisions)
+    if revisions and revisions[-1]["hash"] == made.sweep.content_hash and older is None:
         return None
     contents = read_contents(store) if revisions else None
     if contents is not None:
         change = difference(made, contents)
-        message = (
-            f"the sweep file changed: {change.kept} runs kept, {change.added} to add, "
-            f"{change.unwanted} no longer wanted"
-        )
-        if change.unwanted and not options.confirm(f"{message}. Go on?"):
-            raise SweepError(f"{message}; expected consent to leave runs out. Repeat with --yes to go on.")
+        if older is not None:
+            message = (
+                f"this version trains recipe {RECIPE_VERSION}, and the store's runs are of recipe {older}, with other losses: "
+                f"{change.added} runs to make, {change.kept} kept"
+            )
+            if not options.confirm(f"{message}. Go on?"):
+                raise SweepError(
+                    f"{message}; expected consent. Finish with the version that began, use another --store, or repeat "
+                    "with --yes to make them here."
+                )
+        else:
+            message = (
+                f"the sweep file changed: {change.kept} runs kept, {change.added} to add, "
+                f"{change.unwanted} no longer wanted"
+            )
+            if change.unwanted and not options.confirm(f"{message}. Go on?"):
+                raise SweepError(f"{message}; expected consent to leave runs out. Repeat with --yes to go on.")
     try:
         store.add_sweep(made.sweep, made_with())
     except ObjectExists:
         raise StoreError(f"{store.location}: another driver changed the sweep just now. Repeat the command.") from None
     return contents
+
+
+def _other_recipe(sweep: Sweep, revisions: Sequence[Document]) -> int | None:
+    """The recipe that a store was last driven with, where it is not this version's and decides the sweep's losses."""
+    if not revisions or all(variant.sweep.trainer_name is not None for variant in sweep.variants()):
+        return None
+    held = int(revisions[-1]["made_with"].get("recipe", 1))  # not written before recipe 2
+    return held if held != RECIPE_VERSION else None
 
 
 def _launcher(resources: Resources, options: Options) -> Launcher:

@@ -29,6 +29,7 @@ from trainer.identity import from_dict, run_id, significant, to_dict
 from trainer.record import CurvePoint, Numerics, RunRecord
 from trainer.spec import (
     LSTM,
+    RECIPE_OF_OTHERS,
     RECIPE_VERSION,
     SGD,
     AdamW,
@@ -57,6 +58,7 @@ __all__ = [
     "FLOPS_RULES",
     "LSTM",
     "PARAM_CONVENTIONS",
+    "RECIPE_OF_OTHERS",
     "RECIPE_VERSION",
     "SGD",
     "AdamW",

@@ -14,6 +14,9 @@ from trainer.errors import SpecError
 RECIPE_VERSION = 2
 """Bumped whenever a change of the trainer changes the losses of an unchanged spec."""
 
+RECIPE_OF_OTHERS = 1
+"""Recipe of runs that a trainer of the user's own makes: no change of this trainer gives them another identity."""
+
 Activation = Literal["gelu", "swiglu", "relu2"]
 Positions = Literal["rotary", "learned", "none"]
 Precision = Literal["fp32", "bf16"]

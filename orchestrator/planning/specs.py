@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from orchestrator.planning.points import Corpus
 from orchestrator.sweep import BatchRule, Sweep
-from trainer import Data, Parametrization, RunSpec, Schedule, Shape, SpecError, recipe
+from trainer import (
+    RECIPE_OF_OTHERS,
+    RECIPE_VERSION,
+    Data,
+    Parametrization,
+    RunSpec,
+    Schedule,
+    Shape,
+    SpecError,
+    recipe,
+)
 
 
 def batch_contexts_for(sweep: Sweep, tokens: float) -> int:
@@ -74,6 +84,7 @@ def make_spec(
         parametrization=Parametrization(kind=sweep.optimizer.parametrization, base_width=sweep.optimizer.base_width),
         precision=sweep.precision,
         seed=seed,
+        recipe=RECIPE_VERSION if sweep.trainer_name is None else RECIPE_OF_OTHERS,
         trainer=sweep.trainer_name,
         ramp_steps=ramp_steps,
         noise_every=sweep.evaluation.noise_every,

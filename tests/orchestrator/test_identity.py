@@ -47,6 +47,11 @@ def test_run_ids_of_recipe_1_differ_in_the_recipe_alone(
     assert digest_of(preset, sampler, recipe=1) == (runs, first, all_of_them)
 
 
+def test_runs_of_another_trainer_keep_their_identity_over_our_recipes() -> None:
+    points = plan(load_sweep("smoke", ["trainer=theirs:train"]), CORPUS, COST).points
+    assert {point.spec.recipe for point in points} == {1}
+
+
 def digest_of(preset: str, sampler: str, recipe: int) -> tuple[int, str, str]:
     """How many runs a preset plans, the first one's identity, and a hash of all in their order."""
     points = plan(load_sweep(preset, [f"sampler={sampler}"]), CORPUS, COST).points

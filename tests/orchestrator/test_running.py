@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from pathlib import Path
@@ -123,6 +124,19 @@ def test_a_sweep_that_drops_unfinished_points_asks_first(tmp_path: Path) -> None
     result = run(smaller, tmp_path / "s", Options(inline=True, confirm=agree))
     assert asked
     assert result.counts["ok"] == 2
+
+
+def test_a_store_of_another_recipe_is_not_gone_on_with_unasked(tmp_path: Path) -> None:
+    run(tiny(), tmp_path / "s", INLINE)
+    revision = tmp_path / "s/sweeps/000000.json"
+    document = json.loads(revision.read_text())
+    del document["made_with"]["recipe"]  # as every version before recipe 2 wrote it
+    revision.chmod(0o644)
+    revision.write_text(json.dumps(document))
+    with pytest.raises(SweepError, match=r"recipe 2, and the store's runs are of recipe 1.*version that began.*--yes"):
+        run(tiny(), tmp_path / "s", INLINE)
+    assert run(tiny(), tmp_path / "s", Options(inline=True, confirm=lambda question: True)).counts == {"ok": 6}
+    assert run(tiny(), tmp_path / "s", INLINE).counts == {"ok": 6}  # and is not asked again
 
 
 def test_a_node_without_a_compiler_is_named_before_it_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
