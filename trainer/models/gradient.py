@@ -33,6 +33,8 @@ from trainer.spec import Transformer
 LEAST_PROBABILITY = torch.finfo(torch.float32).tiny
 """What the loss of a token is bounded by, at 87 nats; its gradient is not."""
 
+EPSILON = torch.tensor(NORM_EPSILON)
+
 aten = torch.ops.aten
 
 
@@ -57,6 +59,7 @@ class _FeedForward(NamedTuple):
     scale_n1: Tensor
     up_nF: Tensor
     active_nF: Tensor
+    gate_nF: Tensor | None
 
 
 def loss_and_gradient(
@@ -104,7 +107,7 @@ def put_embedding(model: Described, gradients: Matrices, tokens_n: Tensor, grad_
 def norm(x_nD: Tensor) -> tuple[Tensor, Tensor]:
     """The normed x, and what it was multiplied by."""
     norm_n1 = torch.linalg.vector_norm(x_nD, dim=-1, keepdim=True)
-    scale_n1 = norm_n1.square_().mul_(1 / x_nD.shape[-1]).add_(NORM_EPSILON).rsqrt_()
+    scale_n1 = torch.addcmul(EPSILON, norm_n1, norm_n1, value=1 / x_nD.shape[-1]).rsqrt_()
     return x_nD * scale_n1, scale_n1
 
 
@@ -199,8 +202,8 @@ def _pairs(x: Tensor) -> Tensor:
 def _feed_forward(model: Model, weights: Matrices, layer: int, x_nD: Tensor) -> tuple[Tensor, _FeedForward]:
     normed_nD, scale_n1 = norm(x_nD)
     up_nF = normed_nD.to(model.dtype) @ weights[f"up.{layer}"]
-    active_nF = activate(model.shape.activation, up_nF)
-    kept = _FeedForward(normed_nD, scale_n1, up_nF, active_nF)
+    active_nF, gate_nF = _activate(model, up_nF)
+    kept = _FeedForward(normed_nD, scale_n1, up_nF, active_nF, gate_nF)
     return _add_product(x_nD, active_nF, weights[f"down.{layer}"]), kept
 
 
@@ -209,25 +212,36 @@ def _feed_forward_back(
 ) -> Tensor:
     low_nD = grad_nD.to(model.dtype)
     put_product(gradients[f"down.{layer}"], kept.active_nF.t(), low_nD)
-    up_nF = _activate_back(model, low_nD @ weights[f"down.{layer}"].t(), kept.up_nF)
+    up_nF = _activate_back(model, low_nD @ weights[f"down.{layer}"].t(), kept)
     put_product(gradients[f"up.{layer}"], kept.normed_nD.to(model.dtype).t(), up_nF)
     normed_nD = _times_transpose(up_nF, weights[f"up.{layer}"]).float()
     return add_norm_back(grad_nD, normed_nD, kept.normed_nD, kept.scale_n1)
 
 
-def _activate_back(model: Model, grad_nF: Tensor, up_nF: Tensor) -> Tensor:
-    """The gradient of `activate`'s input; overwrites that of its result."""
+def _activate(model: Model, up_nF: Tensor) -> tuple[Tensor, Tensor | None]:
+    """`activate`, and what SwiGLU multiplies its values by."""
+    if model.shape.activation != "swiglu":
+        return activate(model.shape.activation, up_nF), None
+    gate_nF, value_nF = up_nF.chunk(2, -1)
+    gate_nF = torch.nn.functional.silu(gate_nF)
+    return gate_nF * value_nF, gate_nF
+
+
+def _activate_back(model: Model, grad_nF: Tensor, kept: _FeedForward) -> Tensor:
+    """The gradient of `_activate`'s input; overwrites that of its result."""
+    up_nF = kept.up_nF
     if model.shape.activation == "gelu":
         aten.gelu_backward.grad_input(grad_nF, up_nF, grad_input=grad_nF)
         return grad_nF
     if model.shape.activation == "relu2":
         return grad_nF.mul_(torch.relu(up_nF).mul_(2))
-    gate_nF, value_nF = up_nF.chunk(2, -1)
+    assert kept.gate_nF is not None
+    linear_nF, value_nF = up_nF.chunk(2, -1)
     back_nF = torch.empty_like(up_nF)
-    gate_back_nF, value_back_nF = back_nF.chunk(2, -1)
-    torch.mul(grad_nF, value_nF, out=gate_back_nF)
-    aten.silu_backward.grad_input(gate_back_nF, gate_nF, grad_input=gate_back_nF)
-    torch.mul(grad_nF, torch.nn.functional.silu(gate_nF), out=value_back_nF)
+    linear_back_nF, value_back_nF = back_nF.chunk(2, -1)
+    torch.mul(grad_nF, value_nF, out=linear_back_nF)
+    aten.silu_backward.grad_input(linear_back_nF, linear_nF, grad_input=linear_back_nF)
+    torch.mul(grad_nF, kept.gate_nF, out=value_back_nF)
     return back_nF
 
 
