@@ -40,8 +40,8 @@ def planned(name: str = "isoflop", *settings: str, curves: tuple[str, ...] = CUR
 
 
 def law(point: Point, seed: int = 0) -> float:
-    """An additive law with noise that belongs to the run."""
-    noise = np.random.default_rng([seed, int(point.run_id[:12], 16)]).standard_normal()
+    """An additive law with noise that belongs to the point and its seed, whatever the recipe and the heads."""
+    noise = np.random.default_rng([seed, point.params, point.spec.tokens, point.spec.seed]).standard_normal()
     return float(1 + 0.8 * (point.params / 1e4) ** -0.4 + 0.9 * (point.spec.tokens / 1e6) ** -0.35 + 0.005 * noise)
 
 
@@ -136,12 +136,12 @@ def test_the_isoflop_sampler_brackets_first_and_then_learns(seed: int) -> None:
 
 
 def test_noise_alone_hardly_ever_fires_the_guard() -> None:
-    """Of some hundred proposals under a law that holds one at most; with the first seed it does."""
+    """In one of thirty sweeps of a law that holds at most."""
     made = planned("isoflop", "sampling={together: 1}")
     fired = 0
-    for seed in range(6):
+    for seed in range(30):
         order, asked = drive(made, loss=lambda point, seed=seed: law(point, seed))  # type: ignore[misc]
-        fired += sum(asked.record(run_id)["stage"] == "symmetric" for run_id in order)
+        fired += any(asked.record(run_id)["stage"] == "symmetric" for run_id in order)
     assert fired <= 1
 
 
