@@ -229,7 +229,7 @@ def _other_recipe(sweep: Sweep, revisions: Sequence[Document]) -> int | None:
     """The recipe that a store was last driven with, where it is not this version's and decides the sweep's losses."""
     if not revisions or all(variant.sweep.trainer_name is not None for variant in sweep.variants()):
         return None
-    held = int(revisions[-1]["made_with"].get("recipe", 1))  # not written before recipe 2
+    held = int(revisions[-1].get("made_with", {}).get("recipe", 1))  # not written before recipe 2
     return held if held != RECIPE_VERSION else None
 
 

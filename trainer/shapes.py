@@ -78,6 +78,11 @@ class ShapeRule:
             tied_head=self.tied_head,
         )
 
+    def fewest_heads(self, width: int) -> int:
+        """Heads of a width that heads of the rule's size, or its heads of keys, divide."""
+        multiple = self.kv_heads or 1
+        return multiple * math.ceil(width / (self.head_size * multiple))
+
 
 def _heads(width: int, head_size: int, multiple: int) -> int:
     """Fewest heads, a multiple of `multiple`, of an even size of at most `head_size` that divide `width`."""
@@ -111,7 +116,7 @@ def nearest_shape(params: float, rule: ShapeRule, convention: ParamConvention) -
     best: tuple[float, Shape] | None = None
     for width in _widths(rule):
         shape = rule.shape(width)
-        if isinstance(shape, Transformer) and 2 * shape.head_size < min(rule.head_size, width):
+        if isinstance(shape, Transformer) and shape.heads >= 2 * rule.fewest_heads(width):
             continue  # such as width 296, of which only 37 heads of 8 have an even size up to 64
         realised = count_params(shape).under(convention)
         distance = abs(math.log(realised / params))

@@ -1,6 +1,6 @@
 """What the floor E of a law does to a ladder's prediction: fits below the target with E held, and how far off each is there.
 
-python examples/gallery/floor.py examples/gallery/ladder
+python examples/gallery/floor.py examples/gallery/ladder-decade
 """
 
 from __future__ import annotations

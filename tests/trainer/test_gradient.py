@@ -12,6 +12,7 @@ from torch import Tensor
 
 from trainer import RunSpec
 from trainer.models import transformer
+from trainer.models.gradient import put_loss
 from trainer.models.networks import build, initialize
 from trainer.models.parameters import matrices
 
@@ -62,6 +63,18 @@ def test_equals_autograd(
     loss, gradient, by_hand, gradient_by_hand = both(replace(spec, precision=precision))
     assert abs(by_hand / loss - 1) < tolerance
     assert (gradient_by_hand - gradient).norm() < tolerance * gradient.norm()
+
+
+def test_a_token_held_impossible_has_a_bounded_loss_and_its_gradient(spec: RunSpec, with_shape: Reshape) -> None:
+    head_DV = torch.zeros(8, spec.model.vocab)
+    head_DV[0, :3] = torch.tensor([0.0, 500.0, -500.0])
+    x_nD = torch.zeros(1, 8)
+    x_nD[0, 0] = 1.0
+    model, into = build(with_shape(spec, width=8, heads=1)), {"head": torch.full_like(head_DV, torch.nan)}
+    loss, grad_nD = put_loss(model, {"head": head_DV}, into, x_nD, torch.tensor([[2]]))
+    assert float(loss) == pytest.approx(87.3, abs=0.1)
+    assert into["head"][0, 1:3].tolist() == pytest.approx([8**0.5, -(8**0.5)], rel=1e-4)  # softmax minus one, times x
+    assert bool(grad_nD.isfinite().all())
 
 
 def test_what_is_not_written_by_hand_goes_through_autograd(spec: RunSpec, with_shape: Reshape) -> None:

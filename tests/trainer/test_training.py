@@ -150,6 +150,8 @@ def test_refuses_what_would_fail_after_training(spec: RunSpec, corpus: Path, tmp
         train(replace(spec, model=replace(spec.model, vocab=128)), execution)
     with pytest.raises(SpecError, match="recipe 0"):
         train(replace(spec, recipe=0), execution)
+    wrapped = replace(spec, recipe=1, trainer="theirs:train")  # a trainer of the user's own may call this one
+    assert train(wrapped, execution).loss == train(spec, execution).loss
     if not torch.cuda.is_available():
         with pytest.raises(DeviceError, match="sees no GPU"):
             train(spec, Execution(corpus=corpus, device="cuda"))
