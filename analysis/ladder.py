@@ -1,7 +1,8 @@
 """Predictions of runs before they are made, and their score afterwards: fit small, predict large, train, compare.
 
-Three methods predict the same points. The parametric law, whose interval holds the law's error by bootstrap and the
-runs' scatter; the additive law without a floor E, a pure power law; and a local slope: the largest curve's parabola moved
+Three methods predict the same points. The parametric law: by default the gamma form averaged over the floors and powers that
+the runs leave open (`analysis.posterior`), or one best fit of a named form, whose interval holds its error by bootstrap and the
+runs' scatter. The additive law without a floor E, a pure power law. And a local slope: the largest curve's parabola moved
 along the straight lines in logarithms through the two largest budgets' minima. Scores are errors in nats, the compute that
 such an error is worth, and the interval score of Gneiting and Raftery 2007 (J. Am. Stat. Assoc. 102, 359), which
 charges an interval for its width and for what it misses.
@@ -9,25 +10,24 @@ charges an interval for its width and for what it misses.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from analysis.errors import FitError
-from analysis.formfit import FormFit
+from analysis.forms.joint import GAMMA
 from analysis.heldout import prediction_half_widths
 from analysis.isoflop import fit_isoflop
 from analysis.parametric import fit_form
 from analysis.places import place_of
-from analysis.points import average_replicates
+from analysis.posterior import sample_posterior
 from analysis.table import Array, Runs
 from analysis.trend import t_quantile
 
@@ -36,8 +36,8 @@ LAW, POWER_LAW, LOCAL_SLOPE = "law", "power law", "local slope"
 NO_FLOOR = 1e-9
 """E of a pure power law: fits work in logarithms, where nothing is zero."""
 
-AUTO, FORMS = "auto", ("additive", "gamma", "equal-exponents")
-"""The word for a form that is chosen by backtest, and the forms that it is chosen among."""
+AUTO = "auto"
+"""The word for the gamma form averaged over what the runs leave open of it."""
 
 FOLDER = "predictions"
 """Where a store keeps them, one object each, named by the hash of what it says."""
@@ -94,35 +94,29 @@ def predict_targets(
     Args:
         runs: The runs that are fitted.
         targets: What is predicted: means over their seeds.
-        form: Form of the law; `auto` for the one that predicts the runs' own larger budgets best.
+        form: Form of the law; `auto` for the gamma form averaged over what the runs leave open of it.
         level: Nominal level of the intervals.
-        seed: Seed of search and bootstrap.
+        seed: Seed of search, bootstrap and draws.
 
     Raises:
         FitError: The law cannot be fitted, or fewer than two curves have their minimum inside.
+        LawError: An unknown form.
     """
     N, D, seeds = (np.array([value(t) for t in targets]) for value in (_params, _tokens, _seeds))
-    backtests = backtest_forms(runs, level=level, seed=seed) if form == AUTO else {}
-    if form == AUTO:
-        form = min(backtests, key=lambda name: backtests[name], default=FORMS[0])
-    fit = fit_form(runs, form, seed=seed)
+    law, slope, said = (_by_average if form == AUTO else _by_best_fit)(runs, targets, form, level, seed)
     pure = fit_form(runs, "additive", fixed={"E": NO_FLOOR}, seed=seed)
-    predicted = {
-        name: (each.predict(N, D), prediction_half_widths(each, N, D, seeds, level))
-        for name, each in ((LAW, fit), (POWER_LAW, pure))
-    }
+    power_law = pure.predict(N, D), prediction_half_widths(pure, N, D, seeds, level)
+    predicted = {LAW: law, POWER_LAW: power_law}
     predicted[LOCAL_SLOPE] = _by_local_slope(runs, targets, level)
     ids = sorted(map(str, runs.frame["run_id"]))
     losses = [float(loss) for loss in runs.frame.set_index("run_id").loc[ids, "loss"]]
     return {
         "kind": "ladder",
-        "form": form,
-        "backtests": backtests,
+        **said,
         "level": level,
-        "coefficients": dict(fit.coefficients),
         "fitted": ids,
         "fitted_losses": _digest(losses),
-        "slope": _slope(fit, float(np.median([t.flops for t in targets]))),
+        "slope": slope,
         "targets": [
             {
                 "params": t.params,
@@ -137,26 +131,6 @@ def predict_targets(
             for i, t in enumerate(targets)
         ],
     }
-
-
-def backtest_forms(runs: Runs, *, level: float = 0.9, seed: int = 0) -> dict[str, float]:
-    """Interval score of every form that could be fitted, over the runs' own budgets from the third up.
-
-    Each of these is predicted from all below it; nothing beyond the runs is looked at.
-    """
-    points = average_replicates(runs).frame
-    budgets = np.unique(points["budget"])
-    scores: dict[str, list[float]] = {}
-    for k in range(2, len(budgets)):
-        below = replace(runs, frame=runs.frame[runs.frame["budget"] < budgets[k]].reset_index(drop=True))
-        here = points[points["budget"] == budgets[k]]
-        N, D, loss, seeds = (here[c].to_numpy(np.float64) for c in ("params", "tokens", "loss", "replicates"))
-        for form in FORMS:
-            with contextlib.suppress(FitError):
-                fit = fit_form(below, form, seed=seed)
-                half = prediction_half_widths(fit, N, D, seeds, level)
-                scores.setdefault(form, []).append(_interval_score(fit.predict(N, D) - loss, half, level))
-    return {form: float(np.mean(found)) for form, found in scores.items() if len(found) == len(budgets) - 2}
 
 
 def _interval_score(errors: Array, half: Array, level: float) -> float:
@@ -245,12 +219,40 @@ def _digest(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _slope(fit: FormFit, flops: float) -> float:
-    """dL*/d ln C of the law's optima at C = `flops`: what an error of the loss is worth in compute."""
+def _by_average(
+    runs: Runs, targets: Sequence[Target], _: str, level: float, seed: int
+) -> tuple[tuple[Array, Array], float, dict[str, Any]]:
+    """Losses and half-widths, dL*/d ln C at the targets, and what is said of the law, averaged over what runs leave open."""
+    posterior = sample_posterior(runs, seed=seed)
+    N, D, seeds = (np.array([value(t) for t in targets]) for value in (_params, _tokens, _seeds))
+    middle = sorted(targets, key=_params)[len(targets) // 2]
+    said = {
+        "form": GAMMA.name,
+        "coefficients": {name: float(np.median(draws)) for name, draws in posterior.coefficients.items()},
+        "averaged": {
+            "E": posterior.quantiles("E", level),
+            "gamma": posterior.quantiles("gamma", level),
+            "misfit": float(np.median(posterior.misfit)),
+            "autocorrelations": posterior.autocorrelations,
+        },
+    }
+    slope = posterior.slope(middle.params, middle.tokens)
+    return posterior.predict(N, D, seeds, level), slope, said
+
+
+def _by_best_fit(
+    runs: Runs, targets: Sequence[Target], form: str, level: float, seed: int
+) -> tuple[tuple[Array, Array], float, dict[str, Any]]:
+    """The same of one form's best fit."""
+    fit = fit_form(runs, form, seed=seed)
+    N, D, seeds = (np.array([value(t) for t in targets]) for value in (_params, _tokens, _seeds))
+    flops = float(np.median([t.flops for t in targets]))
     low, high = (fit.optimum(flops * factor).loss for factor in (0.8, 1.25))
     if low is None or high is None:
         raise FitError(f"{fit.form.name} has no optimum near {flops:g} FLOPs; expected one. Add budgets.")
-    return (high - low) / math.log(1.25 / 0.8)
+    said = {"form": form, "coefficients": dict(fit.coefficients)}
+    law = fit.predict(N, D), prediction_half_widths(fit, N, D, seeds, level)
+    return law, (high - low) / math.log(1.25 / 0.8), said
 
 
 def _by_local_slope(runs: Runs, targets: Sequence[Target], level: float) -> tuple[Array, Array]:

@@ -48,8 +48,15 @@ def ladder_section(summary: Summary) -> Section | None:
 
 
 def _chosen(document: dict[str, Any]) -> str:
-    """How the form was chosen."""
-    scores = document.get("backtests") or {}
+    """How the form was averaged or chosen."""
+    averaged = document.get("averaged")
+    if averaged:
+        (low, high), (least, most) = averaged["E"], averaged["gamma"]
+        return (
+            f", averaged over what the runs leave open of it: E from {low:.2f} to {high:.2f} nats, gamma from {least:.2f} to "
+            f"{most:.2f} (central {notation.percent(document['level'])})"
+        )
+    scores = document.get("backtests") or {}  # until the average, a form was chosen
     if not scores:
         return ""
     listed = ", ".join(f"{form} {score:.3f}" for form, score in sorted(scores.items(), key=lambda pair: pair[1]))

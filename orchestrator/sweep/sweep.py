@@ -34,8 +34,8 @@ class Ladder(Section):
     target: Annotated[Budget, BeforeValidator(as_budget)] = Field(description="The budget that is predicted.")
     form: str = Field(
         "auto",
-        description="Form of the law that predicts (`isoflop laws` lists them); `auto`: whichever predicts the sweep's own "
-        "larger budgets best.",
+        description="Form of the law that predicts (`isoflop laws` lists them); `auto`: the gamma form, averaged over the "
+        "floors and powers that the sweep's runs leave open.",
     )
 
 

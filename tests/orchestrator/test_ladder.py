@@ -71,11 +71,24 @@ def test_targets_are_predicted_before_the_first_of_them_is_proposed(climbed: Pat
     assert len(document["fitted"]) == 36
 
 
-def test_the_form_is_the_one_that_predicts_the_largest_fitted_budget_best(climbed: Path) -> None:
+def test_the_law_is_averaged_over_floors_and_powers(climbed: Path) -> None:
     ((_, document),) = read_predictions(climbed)
-    scores = document["backtests"]
-    assert set(scores) <= {"additive", "gamma", "equal-exponents"}
-    assert document["form"] == min(scores, key=lambda form: scores[form])
+    low, high = document["averaged"]["E"]
+    assert document["form"] == "gamma"
+    assert low < document["coefficients"]["E"] < high
+    assert document["averaged"]["autocorrelations"] > 30
+
+
+def test_a_named_form_predicts_by_its_best_fit(climbed: Path) -> None:
+    from analysis import fit_form
+    from analysis.ladder import Target
+
+    runs = read_runs(climbed)
+    target = Target(params=4000.0, tokens=2e5, flops=1e10, run_ids=("a", "b"))
+    document = predict_targets(runs, [target], form="additive")
+    assert document["form"] == "additive"
+    assert document["coefficients"] == dict(fit_form(runs, "additive").coefficients)
+    assert "averaged" not in document
 
 
 def test_predictions_are_scored_by_the_runs_that_followed(climbed: Path) -> None:
