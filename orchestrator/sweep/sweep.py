@@ -113,7 +113,11 @@ class Sweep(Section):
         description="What trains a spec, in place of ours: `module:function` that every node can import, or "
         "`{command: [program, argument, ...]}`.",
     )
-    precision: Precision = Field("fp32", description="Arithmetic of the matrix products.")
+    precision: Precision = Field(
+        "fp32",
+        description="Arithmetic of the matrix products. `bf16` is for GPUs and for processors with bf16 instructions (AVX-512 "
+        "BF16, AMX); on others it is 2 to 16 times slower than fp32 (benchmarks/README.md).",
+    )
     min_steps: Whole = Field(50, ge=1, description="A point with fewer steps is dropped.")
     counting: Counting = Field(default_factory=Counting)
     resources: Resources = Field(default_factory=Resources)
