@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.errors import FitError
+from analysis.formfit import FormFit
 from analysis.forms.joint import GAMMA
 from analysis.heldout import prediction_half_widths
 from analysis.isoflop import fit_isoflop
@@ -103,7 +104,11 @@ def predict_targets(
         LawError: An unknown form.
     """
     N, D, seeds = (np.array([value(t) for t in targets]) for value in (_params, _tokens, _seeds))
-    law, slope, said = (_by_average if form == AUTO else _by_best_fit)(runs, targets, form, level, seed)
+    if form == AUTO:
+        law, slope, said = _by_average(runs, N, D, seeds, level, seed)
+    else:
+        flops = float(np.median([target.flops for target in targets]))
+        law, slope, said = _by_best_fit(fit_form(runs, form, seed=seed), N, D, seeds, level, flops)
     pure = fit_form(runs, "additive", fixed={"E": NO_FLOOR}, seed=seed)
     power_law = pure.predict(N, D), prediction_half_widths(pure, N, D, seeds, level)
     predicted = {LAW: law, POWER_LAW: power_law}
@@ -220,12 +225,11 @@ def _digest(value: Any) -> str:
 
 
 def _by_average(
-    runs: Runs, targets: Sequence[Target], _: str, level: float, seed: int
+    runs: Runs, N: Array, D: Array, seeds: Array, level: float, seed: int
 ) -> tuple[tuple[Array, Array], float, dict[str, Any]]:
     """Losses and half-widths, dL*/d ln C at the targets, and what is said of the law, averaged over what runs leave open."""
     posterior = sample_posterior(runs, seed=seed)
-    N, D, seeds = (np.array([value(t) for t in targets]) for value in (_params, _tokens, _seeds))
-    middle = sorted(targets, key=_params)[len(targets) // 2]
+    middle = np.argsort(N, kind="stable")[len(N) // 2]
     said = {
         "form": GAMMA.name,
         "coefficients": {name: float(np.median(draws)) for name, draws in posterior.coefficients.items()},
@@ -236,21 +240,17 @@ def _by_average(
             "autocorrelations": posterior.autocorrelations,
         },
     }
-    slope = posterior.slope(middle.params, middle.tokens)
-    return posterior.predict(N, D, seeds, level), slope, said
+    return posterior.predict(N, D, seeds, level), posterior.slope(float(N[middle]), float(D[middle])), said
 
 
 def _by_best_fit(
-    runs: Runs, targets: Sequence[Target], form: str, level: float, seed: int
+    fit: FormFit, N: Array, D: Array, seeds: Array, level: float, flops: float
 ) -> tuple[tuple[Array, Array], float, dict[str, Any]]:
-    """The same of one form's best fit."""
-    fit = fit_form(runs, form, seed=seed)
-    N, D, seeds = (np.array([value(t) for t in targets]) for value in (_params, _tokens, _seeds))
-    flops = float(np.median([t.flops for t in targets]))
+    """The same of one form's best fit, at targets of so many FLOPs."""
     low, high = (fit.optimum(flops * factor).loss for factor in (0.8, 1.25))
     if low is None or high is None:
         raise FitError(f"{fit.form.name} has no optimum near {flops:g} FLOPs; expected one. Add budgets.")
-    said = {"form": form, "coefficients": dict(fit.coefficients)}
+    said = {"form": fit.form.name, "coefficients": dict(fit.coefficients)}
     law = fit.predict(N, D), prediction_half_widths(fit, N, D, seeds, level)
     return law, (high - low) / math.log(1.25 / 0.8), said
 

@@ -21,7 +21,7 @@ import numpy as np
 
 from analysis.errors import FitError
 from analysis.forms.joint import GAMMA
-from analysis.points import average_replicates
+from analysis.points import average_replicates, with_budgets
 from analysis.table import Array, Runs
 
 POWER_SD = 0.5
@@ -95,7 +95,7 @@ def sample_posterior(runs: Runs, *, seed: int = 0) -> Posterior:
     """Draw the gamma form's coefficients given runs at several budgets; the same draws for the same seed.
 
     Raises:
-        FitError: Fewer points than coefficients.
+        FitError: No more points than coefficients, or runs without budgets whose FLOPs do not fall into groups.
     """
     density = _Density(runs)
     if density.points <= len(GAMMA.names):
@@ -127,7 +127,7 @@ class _Density:
     dimensions = 7
 
     def __init__(self, runs: Runs) -> None:
-        frame = average_replicates(runs).frame
+        frame = average_replicates(with_budgets(runs)).frame
         self.points = len(frame)
         self._columns = {name: frame[name].to_numpy(np.float64) for name in ("params", "tokens")}
         self._middle = {name: float(np.log(column).mean()) for name, column in self._columns.items()}

@@ -10,6 +10,7 @@ import numpy as np
 from analysis import notation
 from analysis.figures.ladder import ladder_figure
 from analysis.ladder import LAW, Score, score_predictions
+from analysis.posterior import INDEPENDENT
 from analysis.report.blocks import Block, Exhibit, Section, Text, grid, missing
 from analysis.report.outcome import Failed, attempt
 from analysis.report.summary import Summary
@@ -54,13 +55,20 @@ def _chosen(document: dict[str, Any]) -> str:
         (low, high), (least, most) = averaged["E"], averaged["gamma"]
         return (
             f", averaged over what the runs leave open of it: E from {low:.2f} to {high:.2f} nats, gamma from {least:.2f} to "
-            f"{most:.2f} (central {notation.percent(document['level'])})"
+            f"{most:.2f} (central {notation.percent(document['level'])}){_unfinished(averaged['autocorrelations'])}"
         )
     scores = document.get("backtests") or {}  # until the average, a form was chosen
     if not scores:
         return ""
     listed = ", ".join(f"{form} {score:.3f}" for form, score in sorted(scores.items(), key=lambda pair: pair[1]))
     return f", which predicted the sweep's own larger budgets best (interval scores in nats: {listed})"
+
+
+def _unfinished(autocorrelations: float) -> str:
+    """That a chain was too short for its quantiles to be trusted, where it was."""
+    if autocorrelations >= INDEPENDENT / 2:
+        return ""
+    return f"; its draws have not converged (a chain of {autocorrelations:.0f} autocorrelation times)"
 
 
 def sentence(scores: Sequence[Score], level: float) -> str:

@@ -5,7 +5,8 @@ python examples/gallery/keep.py runs/ladder [NAME]
 
 from __future__ import annotations
 
-import shutil
+import contextlib
+import json
 import sys
 from pathlib import Path
 
@@ -32,9 +33,20 @@ def keep(store: str, name: str | None = None) -> Path:
     pq.write_table(store_curves(store), folder / "curves.parquet", compression="zstd")
     for kept in sorted(path for part in DOCUMENTS for path in Path(store).glob(f"{part}/*.json")):
         (folder / kept.parent.name).mkdir(exist_ok=True)
-        shutil.copyfile(kept, folder / kept.parent.name / kept.name)
-    write_report(store, folder / "report.html")
+        (folder / kept.parent.name / kept.name).write_text(_without_place(kept.read_text()))
+    with contextlib.chdir(GALLERY):  # the page names its source as it is given
+        write_report(folder.name, folder / "report.html")
     return folder
+
+
+def _without_place(text: str) -> str:
+    """A document without the folder that its working copy was cloned from, where that is no address but a path."""
+    document = json.loads(text)
+    git = document.get("made_with", {}).get("git")
+    if not git or not Path(git["remote"] or "").is_absolute():
+        return text
+    git["remote"] = None
+    return json.dumps(document)
 
 
 if __name__ == "__main__":

@@ -122,7 +122,7 @@ def _simulate(
     return read_runs(pd.DataFrame(rows, columns=["budget", "params", "tokens", "loss", "seed"]))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def simulate() -> Callable[..., Runs]:
     return _simulate
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from analysis import FitError, Runs, read_runs
@@ -24,16 +23,9 @@ TRUTH = LAW["E"] + LAW["A"] / N ** LAW["alpha"] + LAW["B"] / D ** LAW["beta"]
 
 
 @pytest.fixture(scope="module")
-def decade() -> Runs:
+def decade(simulate: Simulate) -> Runs:
     """Four seeds of seven sizes at three budgets."""
-    generator = np.random.default_rng(7)
-    rows = []
-    for budget in DECADE:
-        for params in 0.0468 * budget**0.516 * np.geomspace(0.3, 3.5, 7):
-            tokens = budget / (6 * params)
-            loss = LAW["E"] + LAW["A"] / params ** LAW["alpha"] + LAW["B"] / tokens ** LAW["beta"]
-            rows += [(budget, params, tokens, loss + NOISE * generator.standard_normal(), seed) for seed in range(4)]
-    return read_runs(pd.DataFrame(rows, columns=["budget", "params", "tokens", "loss", "seed"]))
+    return simulate(budgets=DECADE, noise=NOISE, seeds=4, seed=7, law=LAW)
 
 
 @pytest.fixture(scope="module")
@@ -89,3 +81,9 @@ def test_fewer_points_than_coefficients_are_refused(decade: Runs) -> None:
     few = read_runs(frame[frame["budget"] < 5e10].iloc[:24].reset_index(drop=True))
     with pytest.raises(FitError, match=r"6 points for the 6 coefficients of the gamma form; expected more"):
         sample_posterior(few)
+
+
+def test_runs_without_budgets_are_grouped_by_their_flops(decade: Runs, posterior: Posterior) -> None:
+    frame = decade.frame.drop(columns="budget").assign(flops=decade.frame["budget"])
+    again = sample_posterior(read_runs(frame), seed=1)
+    np.testing.assert_allclose(again.misfit, posterior.misfit)
